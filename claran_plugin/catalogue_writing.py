@@ -1,0 +1,246 @@
+"""Writing the two output tables: whole or not at all, and with the user's columns and header cards as they were."""
+
+import contextlib
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Column, QTable, Table
+
+from claran_plugin.catalogue import COMPONENT_COLUMNS, FLAG_MEANINGS, HOST_COLUMNS, SOURCE_COLUMNS, ColumnSpec
+from claran_plugin.catalogue_reading import table_hdu
+from claran_plugin.errors import InputError
+from claran_plugin.fits_tables import extend_table, is_fits, write_extended
+
+FORMATS = {'fits': '.fits', 'votable': '.vot', 'csv': '.csv', 'ascii.ecsv': '.ecsv'}
+"""Formats of the output and the endings of their files."""
+PROVENANCE = {
+    'CLVERS': 'version of claran_plugin',
+    'CLMODEL': 'model of the detector',
+    'CLWHASH': 'SHA-256 of its weights',
+    'CLIMAGE': 'radio image',
+    'CLINFRA': 'infrared image',
+    'CLCMD': 'command',
+}
+"""Header cards that tell where a table comes from."""
+
+
+def output_paths(folder: str | Path, name: str, format: str = 'fits') -> tuple[Path, Path]:
+    """Name the component table and the source table of an image.
+
+    Raises
+    ------
+    InputError
+        Where the format is unknown.
+    """
+    if format not in FORMATS:
+        raise InputError(f'--format {format}: unknown; choose one of {", ".join(FORMATS)}')
+    return tuple(Path(folder) / f'{name}.{kind}{FORMATS[format]}' for kind in ('components', 'sources'))  # type: ignore
+
+
+@contextlib.contextmanager
+def atomic_outputs(paths: Sequence[str | Path], *, overwrite: bool = False) -> Iterator[list[Path]]:
+    """Give temporary names beside the output files; on success all take their places, on failure none.
+
+    The temporary names have the endings of the real ones. A folder that is missing is made, and taken away on failure.
+
+    Raises
+    ------
+    InputError
+        Where an output exists and may not be overwritten, or cannot be written.
+    """
+    targets = [Path(path) for path in paths]
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise InputError(f'{target}: exists already; choose another folder with -o, or give --overwrite')
+    temporary = [target.with_name(f'.{os.getpid()}-{target.name}') for target in targets]
+    made: list[Path] = []
+    try:
+        for folder in {target.parent for target in targets}:
+            made += _make_folder(folder)
+        yield temporary
+        _replace_all(temporary, targets)
+    except BaseException as err:
+        for path in temporary:
+            path.unlink(missing_ok=True)
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                folder.rmdir()
+        if isinstance(err, OSError):
+            raise InputError(f'{targets[0].parent}: cannot write there ({err}); choose another folder with -o') from err
+        raise
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    missing = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _replace_all(temporary: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Move files to their places; where one fails, put everything back as it was."""
+    backups: dict[Path, Path] = {}
+    placed: list[Path] = []
+    try:
+        for source, target in zip(temporary, targets, strict=True):
+            if target.exists():
+                backups[target] = target.with_name(f'{source.name}.old')
+                _duplicate(target, backups[target])
+            os.replace(source, target)
+            placed.append(target)
+    except OSError:
+        for target in placed:
+            if target not in backups:
+                target.unlink()
+        for target, backup in backups.items():
+            os.replace(backup, target)
+        raise
+    for backup in backups.values():
+        backup.unlink()
+
+
+def _duplicate(path: Path, copy: Path) -> None:
+    try:
+        os.link(path, copy)
+    except OSError:  # a file system without hard links
+        shutil.copy2(path, copy)
+
+
+def write_tables(
+    components: Table,
+    sources: QTable,
+    folder: str | Path,
+    name: str,
+    *,
+    original: str | Path | None = None,
+    format: str = 'fits',
+    overwrite: bool = False,
+    provenance: Mapping[str, str] | None = None,
+) -> tuple[Path, Path]:
+    """Write ``NAME.components`` and ``NAME.sources``, both or none.
+
+    Parameters
+    ----------
+    components : Table
+        From `build_component_table`.
+    sources : QTable
+        From `build_source_table`.
+    folder, name
+        Where to, and the image's stem.
+    original : path, optional
+        The user's catalogue. Where it and the output are FITS, its bytes and header cards are carried over.
+    format : {'fits', 'votable', 'csv', 'ascii.ecsv'}
+    overwrite : bool
+    provenance : mapping, optional
+        Values of `PROVENANCE`.
+
+    Returns
+    -------
+    The paths of the two tables.
+
+    Raises
+    ------
+    InputError
+        Where a file exists and may not be overwritten, or cannot be written.
+    """
+    paths = output_paths(folder, name, format)
+    with atomic_outputs(paths, overwrite=overwrite) as (component_path, source_path):
+        write_component_table(components, component_path, original=original, format=format, provenance=provenance)
+        write_source_table(sources, source_path, format=format, provenance=provenance)
+    return paths
+
+
+def write_component_table(
+    table: Table,
+    path: str | Path,
+    *,
+    original: str | Path | None = None,
+    format: str = 'fits',
+    provenance: Mapping[str, str] | None = None,
+) -> None:
+    """Write the component table to a path as it stands; see `write_tables`."""
+    if format != 'fits':
+        _write_with_astropy(table, path, format, provenance)
+    elif original is not None and is_fits(original):
+        with fits.open(original) as hdus:
+            place = table_hdu(hdus, original)
+        columns = [_fits_column(spec, table[spec.name]) for spec in COMPONENT_COLUMNS]
+        before, header, after = extend_table(original, place, columns)
+        _describe(header, COMPONENT_COLUMNS, provenance)
+        write_extended(path, before, header, after)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', fits.verify.VerifyWarning)  # long keys of a text file's meta
+            hdu = fits.table_to_hdu(_undescribed(table))
+        _describe(hdu.header, COMPONENT_COLUMNS, provenance)
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+
+
+def write_source_table(
+    table: QTable, path: str | Path, *, format: str = 'fits', provenance: Mapping[str, str] | None = None
+) -> None:
+    """Write the source table to a path as it stands; see `write_tables`."""
+    if format != 'fits':
+        _write_with_astropy(table, path, format, provenance)
+        return
+    specs = [spec for spec in SOURCE_COLUMNS + HOST_COLUMNS if spec.name in table.colnames]
+    hdu = fits.BinTableHDU.from_columns([_fits_column(spec, table[spec.name]) for spec in specs], nrows=len(table))
+    hdu.header['EXTNAME'] = 'SOURCES'
+    hdu.header['RADESYS'] = 'ICRS'
+    _describe(hdu.header, specs, provenance)
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+
+
+def _fits_column(spec: ColumnSpec, data: Column) -> fits.Column:
+    formats = {'f8': 'D', 'f4': 'E', 'i4': 'J'}
+    values = np.asarray(getattr(data, 'value', data))
+    form = formats.get(spec.dtype) or f'{spec.dtype[1:]}A'
+    return fits.Column(spec.name, form, unit=spec.unit, array=values)
+
+
+def _describe(header: fits.Header, specs: Sequence[ColumnSpec], provenance: Mapping[str, str] | None) -> None:
+    """Write UCDs, descriptions, the meaning of the flags and the provenance into a table's header."""
+    places = {header[f'TTYPE{i}']: i for i in range(1, header['TFIELDS'] + 1)}
+    for spec in specs:
+        header[f'TUCD{places[spec.name]}'] = spec.ucd
+        header[f'TCOMM{places[spec.name]}'] = spec.description
+    written = list(header.get('COMMENT', []))
+    for flag, meaning in FLAG_MEANINGS.items():
+        text = f'Morph_Flag {flag.value}: {meaning}'
+        if text[:72] not in written:
+            header.add_comment(text)
+    for key, comment in PROVENANCE.items():
+        value = (provenance or {}).get(key)
+        if value is None:
+            continue
+        value = str(value).encode('ascii', 'backslashreplace').decode()
+        if key != 'CLCMD' and len(value) + len(comment) < 60:
+            header[key] = (value, comment)
+        elif key != 'CLCMD' and len(value) < 66:
+            header[key] = value
+        else:
+            header.add_history(f'{key} {value}')
+
+
+def _undescribed(table: Table) -> Table:
+    """Copy a table without the descriptions of the new columns, which astropy would pack into COMMENT cards."""
+    plain = Table(table, copy=False)
+    for spec in COMPONENT_COLUMNS:
+        plain[spec.name] = np.asarray(table[spec.name])
+    return plain
+
+
+def _write_with_astropy(table: Table, path: str | Path, format: str, provenance: Mapping[str, str] | None) -> None:
+    plain = Table(table, copy=False)
+    plain.meta = {**plain.meta, **(provenance or {})}
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)  # units that VOTable does not know are written as they are
+        try:
+            plain.write(path, format=format, overwrite=True)
+        except (TypeError, ValueError) as err:  # such as arrays in csv, unsigned integers in VOTable
+            text = ' '.join(str(err).split())
+            raise InputError(f'the catalogue cannot be written as {format} ({text}); choose --format fits') from err

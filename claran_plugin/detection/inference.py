@@ -1,0 +1,181 @@
+"""Running a trained detector on pictures of fields of view, in batches."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from claran_plugin.errors import InputError
+from claran_plugin.morphology import CLASSES
+
+
+class Detector:
+    """A Faster R-CNN that gives every proposal's six class probabilities.
+
+    Parameters
+    ----------
+    config : path
+        An mmdet config of this package or one derived from it.
+    weights : path
+        A state dictionary, as it is or under ``state_dict``; loaded with ``weights_only=True``.
+    device : str
+        ``auto``, ``cpu`` or ``cuda:N``.
+
+    Raises
+    ------
+    InputError
+        Where the config or the weights cannot be read, do not belong together, or the device is not there.
+    """
+
+    def __init__(self, config: str | Path, weights: str | Path, device: str = 'auto') -> None:
+        self.device = _device(device)
+        self.weights_hash, state = read_weights(weights)
+        self.config = _read_config(config)
+        init_default_scope('mmdet')
+        self.model = MODELS.build(self.config.model)
+        _load(self.model, state, weights)
+        self.model.eval().to(self.device)
+        # Without a test configuration the RoI head returns all proposals with all class probabilities.
+        self.model.roi_head.test_cfg = None
+        self.method = _fusion_method(self.config)
+        self.input_size = _input_size(self.config)
+        self.half = self.device.type == 'cuda'
+
+    @torch.inference_mode()
+    def __call__(self, pictures: NDArray) -> list[InstanceData]:
+        """Look at pictures.
+
+        Parameters
+        ----------
+        pictures : (n, s, s, 3) uint8 array
+
+        Returns
+        -------
+        n InstanceData with `bboxes` (p, 6, 4) float32, the box of each proposal for each class, xyxy in pixels of the
+        picture with integral pixel centres, and `scores` (p, 6) float32, its class probabilities (the rest is background)
+        """
+        side = pictures.shape[1]
+        batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device).permute(0, 3, 1, 2).float()
+        if side != self.input_size:
+            batch = functional.interpolate(batch, (self.input_size,) * 2, mode='bilinear', align_corners=False)
+        samples = [DetDataSample(metainfo=self._metainfo()) for _ in range(len(batch))]
+        data = self.model.data_preprocessor(dict(inputs=list(batch), data_samples=samples), False)
+        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.half):
+            results = self.model.predict(data['inputs'], data['data_samples'], rescale=False)
+        scale = side / self.input_size
+        return [self._to_numpy(sample.pred_instances, scale) for sample in results]
+
+    def in_batches(self, pictures: Iterator[NDArray], batch_size: int = 16) -> Iterator[InstanceData]:
+        """Look at single pictures (s, s, 3) as they come."""
+        waiting: list[NDArray] = []
+        for picture in pictures:
+            waiting.append(picture)
+            if len(waiting) == batch_size:
+                yield from self(np.stack(waiting))
+                waiting = []
+        if waiting:
+            yield from self(np.stack(waiting))
+
+    def _metainfo(self) -> dict:
+        size = (self.input_size, self.input_size)
+        return dict(img_shape=size, ori_shape=size, pad_shape=size, scale_factor=(1.0, 1.0))
+
+    @staticmethod
+    def _to_numpy(found: InstanceData, scale: float) -> InstanceData:
+        boxes = found.bboxes.float().cpu().numpy().reshape(-1, len(CLASSES), 4) * scale - 0.5
+        scores = found.scores.float().cpu().numpy()[:, : len(CLASSES)]
+        return InstanceData(bboxes=boxes, scores=scores)
+
+
+def read_weights(path: str | Path) -> tuple[str, dict[str, torch.Tensor]]:
+    """Read a weights file.
+
+    Returns
+    -------
+    hash : str, the first 12 hexadecimal digits of the file's SHA-256
+    state : dict of tensors
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f'{path}: no such weights file; give an existing one with --weights')
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as err:
+        first_line = str(err).strip().splitlines()[0]
+        raise InputError(
+            f'{path}: not a readable weights file ({type(err).__name__}: {first_line[:100]}); give a PyTorch state dictionary'
+        ) from err
+    state = content.get('state_dict', content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise InputError(f'{path}: holds {type(content).__name__}, not a state dictionary of tensors; give a trained model')
+    return digest, {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def save_weights(checkpoint: str | Path, path: str | Path) -> None:
+    """Strip a training checkpoint to its weights in half precision, which `read_weights` reads."""
+    content = torch.load(checkpoint, map_location='cpu', weights_only=False)
+    state = {k: v.half() if v.is_floating_point() else v for k, v in content['state_dict'].items()}
+    torch.save(state, path)
+
+
+def _load(model: torch.nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
+    own = model.state_dict()
+    missing, foreign = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    misfits = [name for name in set(own) & set(state) if own[name].shape != state[name].shape]
+    if missing or foreign or misfits:
+        faults = [f'{len(names)} {what} ({names[0]}, ...)' for what, names in
+                  (('missing', missing), ('unknown', foreign), ('of another shape', misfits)) if names]  # fmt: skip
+        raise InputError(f'{path}: weights of another model: {"; ".join(faults)}; give the config they belong to with --model')
+    model.load_state_dict(state)
+
+
+def _read_config(path: str | Path) -> Config:
+    if not Path(path).is_file():
+        raise InputError(f'{path}: no such config; give an mmdet config file, or the name of a bundled model, with --model')
+    try:
+        config = Config.fromfile(path, import_custom_modules=True)
+    except Exception as err:
+        raise InputError(f'{path}: not a readable mmdet config ({type(err).__name__}: {err}); correct it') from err
+    if 'model' not in config:
+        raise InputError(f'{path}: has no "model"; give an mmdet config of a detector')
+    return config
+
+
+def _transform(config: Config, kind: str) -> dict | None:
+    pipeline = config.get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])
+    return next((step for step in pipeline if step['type'] == kind), None)
+
+
+def _fusion_method(config: Config) -> str:
+    step = _transform(config, 'FuseSubject')
+    return step['method'] if step else 'S'
+
+
+def _input_size(config: Config) -> int:
+    step = _transform(config, 'Resize')
+    return int(step['scale'][0]) if step else 132
+
+
+def _device(name: str) -> torch.device:
+    if name == 'auto':
+        name = 'cuda:0' if torch.cuda.is_available() else 'cpu'
+    try:
+        device = torch.device(name)
+    except RuntimeError as err:
+        raise InputError(f'{name}: not a device; give auto, cpu or cuda:N with --device') from err
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f'{name}: there are {torch.cuda.device_count()} CUDA devices here; give --device cpu or another')
+    if device.type not in ('cpu', 'cuda'):
+        raise InputError(f'{name}: devices of this kind are not supported; give auto, cpu or cuda:N with --device')
+    return device
+

@@ -1,0 +1,110 @@
+"""Spatial-transformer RoI pooling (Wu et al. 2019, Section 4.4, Eq. 8)."""
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor
+from torch.nn import functional
+
+
+@MODELS.register_module()
+class STRoIExtractor(BaseModule):
+    """Crop regions of interest from a feature map with affine transformations and bilinear sampling.
+
+    Differentiable with respect to the features and to the corners of the regions. The regular grid of the pooled map
+    runs from -1 to 1 in both directions; Eq. 8 without rotation carries it onto the region.
+
+    Parameters
+    ----------
+    out_channels : int
+        Channels of the feature map.
+    featmap_strides : sequence of one int
+        Pixels of the input per pixel of the feature map.
+    output_size : int
+        Side of the pooled maps (the paper: 7).
+    """
+
+    def __init__(
+        self,
+        out_channels: int,
+        featmap_strides: Sequence[int] = (16,),
+        output_size: int = 7,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if len(featmap_strides) != 1:
+            raise ValueError(f'STRoIExtractor works on one feature map, got strides {list(featmap_strides)}')
+        self.out_channels = out_channels
+        self.featmap_strides = list(featmap_strides)
+        self.output_size = output_size
+
+    @property
+    def num_inputs(self) -> int:
+        """Number of feature maps that are used."""
+        return 1
+
+    def sampling_grid(self, corners: Tensor, height: int, width: int) -> Tensor:
+        """Carry the regular grid onto regions (Eq. 8).
+
+        Parameters
+        ----------
+        corners : (R, 4) tensor
+            Regions, xyxy in pixels of the feature map, whose own corners are (0, 0) and (width, height).
+
+        Returns
+        -------
+        (R, S, S, 2) tensor, (u, v) of the samples, -1 ... 1 across the feature map
+        """
+        x1, y1, x2, y2 = corners.unbind(-1)
+        u = torch.linspace(-1, 1, self.output_size, dtype=corners.dtype, device=corners.device)
+        u_map = (x2 - x1)[:, None] / width * u + (x1 + x2 - width)[:, None] / width
+        v_map = (y2 - y1)[:, None] / height * u + (y1 + y2 - height)[:, None] / height
+        size = (len(corners), self.output_size, self.output_size)
+        return torch.stack([u_map[:, None, :].expand(size), v_map[:, :, None].expand(size)], dim=-1)
+
+    def forward(self, feats: tuple[Tensor, ...], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
+        """Pool regions.
+
+        Parameters
+        ----------
+        feats : tuple of one (B, C, H, W) tensor
+        rois : (R, 5) tensor
+            Number of the image in the batch, then xyxy in pixels of the input.
+        roi_scale_factor : float, optional
+            Enlarge the regions about their centres by this factor.
+
+        Returns
+        -------
+        (R, C, S, S) tensor in the type of the features
+        """
+        features = feats[0]
+        batch, channels, height, width = features.shape
+        if not len(rois):
+            return features.new_zeros(0, channels, self.output_size, self.output_size)
+        corners = rois[:, 1:].float()
+        if roi_scale_factor is not None:
+            middle = (corners[:, :2] + corners[:, 2:]).repeat(1, 2) / 2
+            corners = middle + (corners - middle) * roi_scale_factor
+        image = rois[:, 0].long()
+        with torch.autocast(features.device.type, enabled=False):
+            grid = self.sampling_grid(corners / self.featmap_strides[0], height, width)
+            rank = _rank_within_group(image, batch)
+            per_image = int(rank.max()) + 1
+            slots = grid.new_zeros(batch, per_image, self.output_size, self.output_size, 2)
+            slots = slots.index_put((image, rank), grid)
+            pooled = functional.grid_sample(
+                features.float(), slots.flatten(1, 2), mode='bilinear', padding_mode='border', align_corners=False
+            )
+        pooled = pooled.unflatten(2, (per_image, self.output_size))
+        return pooled.permute(0, 2, 1, 3, 4)[image, rank].to(features.dtype)
+
+
+def _rank_within_group(group: Tensor, n_groups: int) -> Tensor:
+    """Number the members of each group from 0, in order of appearance; (R,) from (R,)."""
+    order = torch.argsort(group, stable=True)
+    first = torch.cumsum(torch.bincount(group, minlength=n_groups), 0) - torch.bincount(group, minlength=n_groups)
+    rank = torch.empty_like(group)
+    rank[order] = torch.arange(len(group), device=group.device) - first[group[order]]
+    return rank

@@ -1,0 +1,1 @@
+"""How good detections and associations are; numpy only."""

@@ -1,0 +1,450 @@
+"""Read images: FITS to `CCDData` in Jy/beam with a celestial WCS and the beam; infrared onto the radio grid.
+
+What an image is here (docs/architecture.md): ``data`` float32 (ny, nx), NaN where blank; ``unit`` Jy/beam; ``mask``
+True where blank; ``wcs`` 2-D celestial; ``meta`` the file's header with ``BMAJ, BMIN, BPA`` (deg), ``FILENAME`` and,
+where it is known, ``RESTFRQ`` (Hz).
+"""
+
+import re
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyError, VerifyWarning
+from astropy.nddata import CCDData, block_reduce
+from astropy.utils.exceptions import AstropyUserWarning
+from astropy.wcs import WCS, FITSFixedWarning, WcsError
+from astropy.wcs.utils import proj_plane_pixel_area
+from numpy.typing import NDArray
+
+from claran_plugin.errors import InputError, InputWarning
+
+JY_BEAM = u.Jy / u.beam
+ImageLike: TypeAlias = str | PathLike[str] | CCDData
+
+
+class Beam(NamedTuple):
+    """The synthesised beam: full widths at half maximum and the major axis's angle, north through east."""
+
+    major: u.Quantity
+    minor: u.Quantity
+    pa: u.Quantity
+
+
+class Survey(NamedTuple):
+    """What is the same in all images of a survey."""
+
+    beam: Beam
+    frequency: u.Quantity
+
+
+def _survey(fwhm_arcsec: float, frequency_mhz: float) -> Survey:
+    return Survey(Beam(fwhm_arcsec * u.arcsec, fwhm_arcsec * u.arcsec, 0 * u.deg), frequency_mhz * u.MHz)
+
+
+SURVEYS: dict[str, Survey] = {
+    'first': _survey(5.4, 1400),  # Becker et al. 1995
+    'nvss': _survey(45, 1400),  # Condon et al. 1998
+    'vlass': _survey(2.5, 3000),  # Lacy et al. 2020
+    'lotss': _survey(6, 144),  # Shimwell et al. 2017
+    'emu': _survey(15, 943.5),  # Hopkins et al. 2025
+    'racs': _survey(25, 887.5),  # RACS-low, Hale et al. 2021
+}
+"""Presets that fill in what a header lacks."""
+
+_BRIGHTNESS_UNIT = re.compile(r'(?P<prefix>m|u|μ|µ|n)?(?:jy|jansky)\s*(?:/|\.|\*|\s)\s*(?:beam|bm)(?:\^|\*\*)?(?:-1)?')
+_PREFIXES = {None: 1.0, 'm': 1e-3, 'u': 1e-6, 'μ': 1e-6, 'µ': 1e-6, 'n': 1e-9}
+_NUMBER = r'([-+]?[\d.]+(?:[ED][-+]?\d+)?)'
+_AIPS_BEAM = re.compile(rf'BMAJ\s*=\s*{_NUMBER}\s+BMIN\s*=\s*{_NUMBER}(?:\s+BPA\s*=\s*{_NUMBER})?', re.IGNORECASE)
+_FROM_PRIMARY = ('BUNIT', 'BMAJ', 'BMIN', 'BPA', 'RESTFRQ', 'RESTFREQ', 'FREQ', 'TELESCOP', 'OBJECT', 'DATE-OBS')
+_READ_ERRORS = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, RuntimeError, zlib.error, VerifyError)
+_BLOCK_PIX = 1024
+
+
+def read_image(
+    path: ImageLike,
+    *,
+    beam: Sequence[float] | None = None,
+    frequency: float | None = None,
+    survey: str | None = None,
+) -> CCDData:
+    """Read a radio image.
+
+    The image may be in the primary HDU or an extension, plain, gzipped or tile-compressed, with 2 to 4 axes. The beam
+    comes from the argument or else from BMAJ, BMIN and BPA, a CASA beam table, AIPS's HISTORY, or the survey; the
+    frequency from the argument or else from the FREQ axis, RESTFRQ, RESTFREQ, FREQ or the survey.
+
+    Parameters
+    ----------
+    path : path of a FITS file, or CCDData
+        A `CCDData` goes through the same checks and is not changed.
+    beam : (major, minor, pa), optional
+        Full widths at half maximum and position angle, degrees; overrides the header.
+    frequency : float, optional
+        Hz; overrides the header.
+    survey : str, optional
+        Key of `SURVEYS`; fills in what the header lacks.
+
+    Returns
+    -------
+    CCDData
+        (ny, nx) float32 in Jy/beam, as described at the top of this module.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing, not FITS or truncated; where there is no image, celestial WCS or beam; where the
+        unit is none of Jy/beam, mJy/beam, uJy/beam and nJy/beam; where all pixels are blank or equal.
+
+    Warns
+    -----
+    InputWarning
+        Where an axis beyond the sky's has several planes (the first is used), or the unit is not stated.
+    """
+    if survey is not None and survey not in SURVEYS:
+        raise InputError(f'unknown survey {survey!r}: choose from {", ".join(SURVEYS)}')
+    if frequency is not None and not _positive(frequency):
+        raise InputError(f'frequency {frequency}: give it in Hz, above 0')
+    data, header, wcs, beam_table, name = _load(path)
+    preset = SURVEYS[survey] if survey else None
+    scale = _jy_beam_per(header.get('BUNIT') or ('Jy/beam' if preset else ''), name)
+    if scale != 1:
+        data *= scale
+    header['BUNIT'] = 'Jy/beam'
+    mask = _blank(data, name)
+    beam_deg = _given_beam(beam) or _header_beam(header, beam_table) or (preset and _in_degrees(preset.beam))
+    if beam_deg is None:
+        raise InputError(f'{name}: no beam in the header: give --beam MAJ MIN PA or --survey NAME')
+    header['BMAJ'], header['BMIN'], header['BPA'] = beam_deg
+    hz = frequency or _header_frequency(header) or (preset and preset.frequency.to_value(u.Hz))
+    if hz:
+        header['RESTFRQ'] = float(hz)
+    image = CCDData(data, unit=JY_BEAM, wcs=wcs, meta=header, mask=mask)
+    if beam_pix(image) > max(data.shape):
+        raise InputError(f'{name}: the beam, {beam_deg[0]:g} deg, is larger than the image: give it in degrees')
+    return image
+
+
+def read_infrared(path: ImageLike, radio: CCDData) -> CCDData:
+    """Read an infrared (or optical) image and bring it onto a radio image's grid.
+
+    Parameters
+    ----------
+    path : path of a FITS file, or CCDData
+        Any grid, projection and unit.
+    radio : CCDData
+        The radio image, see `read_image`.
+
+    Returns
+    -------
+    CCDData
+        (ny, nx) float32 with the radio image's shape and WCS, NaN where the infrared image has nothing; ``meta`` is
+        the infrared file's header.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing, not FITS or truncated, has no image or celestial WCS, or does not overlap.
+    """
+    from reproject import reproject_interp  # slow to import, and not always needed
+
+    data, header, wcs, _, name = _load(path)
+    _blank(data, name)
+    blocks = (_BLOCK_PIX, _BLOCK_PIX) if radio.data.size > 4 * _BLOCK_PIX**2 else None  # bounds the memory
+    with _quiet():
+        aligned = reproject_interp(
+            _average_pixels(data, wcs, int(_pixel_side(radio.wcs) / _pixel_side(wcs))),
+            radio.wcs,
+            shape_out=radio.shape,
+            return_footprint=False,
+            roundtrip_coords=False,
+            block_size=blocks,
+        )
+    mask = ~np.isfinite(aligned)
+    if mask.all():
+        raise InputError(
+            f'{name}: the infrared image does not overlap the radio image '
+            f'{radio.meta.get("FILENAME", "")}: give one of the same field'
+        )
+    unit = u.Unit(header.get('BUNIT', ''), parse_strict='silent')
+    if isinstance(unit, u.UnrecognizedUnit):
+        unit = u.dimensionless_unscaled
+    return CCDData(np.ascontiguousarray(aligned, np.float32), unit=unit, wcs=radio.wcs, meta=header, mask=mask)
+
+
+def _average_pixels(data: NDArray, wcs: WCS, factor: int) -> tuple[NDArray, WCS]:
+    """Average squares of `factor` pixels, where that is 2 or more; interpolating in a finer image skips pixels."""
+    if factor < 2 or min(data.shape) < factor:
+        return data, wcs
+    total = block_reduce(np.nan_to_num(data), factor)
+    filled = block_reduce(np.isfinite(data).astype(np.float32), factor)
+    mean = np.divide(total, filled, out=np.full(total.shape, np.nan, np.float32), where=filled > 0)
+    return mean, wcs[::factor, ::factor]
+
+
+def beam(image: CCDData) -> Beam:
+    """Give the beam of an image.
+
+    Parameters
+    ----------
+    image : CCDData
+        With ``BMAJ``, ``BMIN`` and ``BPA`` (deg) in its ``meta``.
+
+    Raises
+    ------
+    InputError
+        Where ``meta`` has no beam.
+    """
+    beam_deg = _header_beam(image.meta, None)
+    if beam_deg is None:
+        raise InputError(f'{image.meta.get("FILENAME", "image")}: no beam: read the image with read_image(beam=...)')
+    return Beam(*(value * u.deg for value in beam_deg))
+
+
+def frequency(image: CCDData) -> u.Quantity | None:
+    """Give the frequency of an image in Hz, or None where it is not known."""
+    hz = _positive(image.meta.get('RESTFRQ'))
+    return None if hz is None else hz * u.Hz
+
+
+def pixel_scale(image: CCDData) -> float:
+    """Give the side of a pixel in arcsec, the geometric mean of its two sides."""
+    return _pixel_side(image.wcs) * 3600
+
+
+def _pixel_side(wcs: WCS) -> float:
+    return float(np.sqrt(proj_plane_pixel_area(wcs)))
+
+
+def beam_pix(image: CCDData) -> float:
+    """Give the full width at half maximum of the beam in pixels, the geometric mean of its two axes."""
+    major, minor, _ = beam(image)
+    return float(np.sqrt(major * minor).to_value(u.arcsec) / pixel_scale(image))
+
+
+def to_plain_fits(image: CCDData, path: str | PathLike[str]) -> None:
+    """Write an image as the simplest FITS file there is, which every radio program reads.
+
+    Two axes in the primary HDU, 32-bit floats, the WCS as CDELT with PC where it is rotated, the beam, and the
+    frequency as both RESTFRQ and RESTFREQ (PyBDSF knows only the latter). A file that exists is replaced.
+
+    Parameters
+    ----------
+    image : CCDData
+        See `read_image`.
+    path : path
+        Where to write.
+    """
+    header = image.wcs.to_header(relax=True)
+    matrix = image.wcs.pixel_scale_matrix
+    cdelt = np.hypot(*matrix.T) * np.where(np.diagonal(matrix) < 0, -1, 1)
+    rotation = matrix / cdelt[:, None]
+    for i in (1, 2):
+        header[f'CDELT{i}'] = cdelt[i - 1]
+        for j in (1, 2):
+            header.remove(f'PC{i}_{j}', ignore_missing=True)
+            if not np.allclose(rotation, np.eye(2), atol=1e-10):
+                header[f'PC{i}_{j}'] = rotation[i - 1, j - 1]
+    major, minor, pa = _in_degrees(beam(image))
+    header.update({'BUNIT': 'Jy/beam', 'BMAJ': major, 'BMIN': minor, 'BPA': pa})
+    hz = frequency(image)
+    if hz is not None:
+        header['RESTFRQ'] = header['RESTFREQ'] = hz.to_value(u.Hz)
+    for key in ('OBJECT', 'TELESCOP', 'DATE-OBS'):
+        if key in image.meta:
+            header[key] = image.meta[key]
+    fits.PrimaryHDU(np.asarray(image.data, np.float32), header).writeto(path, overwrite=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what astropy repairs by itself and a user can do nothing about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', FITSFixedWarning)
+        warnings.simplefilter('ignore', VerifyWarning)  # e.g. BLANK in an image of floats
+        # A file that lacks pixels fails when they are read; one that lacks only the padding is good.
+        warnings.filterwarnings('ignore', 'File may have been truncated', AstropyUserWarning)
+        yield
+
+
+def _load(source: ImageLike) -> tuple[NDArray, fits.Header, WCS, tuple[float, float, float] | None, str]:
+    """Read the first image of a file: new float32 pixels, header, celestial WCS, CASA's beam, name for messages."""
+    if isinstance(source, CCDData):
+        return _load_ccd(source)
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(f'{path}: no such file: check the path')
+    with _quiet():
+        try:
+            with fits.open(path, memmap=False) as hdus:
+                hdu = next((hdu for hdu in hdus if hdu.is_image and sum(n > 1 for n in hdu.shape) >= 2), None)
+                if hdu is None:
+                    raise InputError(
+                        f'{path}: no image with two axes in this FITS file, or truncated: give a FITS image'
+                    )
+                header = hdu.header.copy()
+                primary, beam_table = hdus[0].header, _beam_table(hdus)
+                pixels = hdu.data
+        except InputError:
+            raise
+        except _READ_ERRORS as err:
+            raise InputError(f'{path}: not a readable FITS file, or truncated: fetch or write it again') from err
+        for key in _FROM_PRIMARY:
+            if key not in header and key in primary:
+                header[key] = primary[key]
+        _make_printable(header)
+        wcs, keep = _celestial(header, pixels.ndim, str(path))
+    data = _first_plane(pixels, keep, str(path))
+    wcs.array_shape = data.shape
+    header['FILENAME'] = path.name.encode('ascii', 'replace').decode()
+    return data, header, wcs, beam_table, str(path)
+
+
+def _make_printable(header: fits.Header) -> None:
+    """Replace what FITS forbids in comments (SkyView writes tabs), so that the header can be written again."""
+    for card in header.cards:
+        if card.keyword in ('COMMENT', 'HISTORY', '') and not (text := str(card.value)).isprintable():
+            card.value = ''.join(c if ' ' <= c <= '~' else ' ' for c in text)
+
+
+def _load_ccd(image: CCDData) -> tuple[NDArray, fits.Header, WCS, None, str]:
+    name = str(image.meta.get('FILENAME', 'image'))
+    if image.wcs is None or not image.wcs.has_celestial:
+        raise InputError(f'{name}: no celestial WCS: set the wcs of the CCDData')
+    if image.data.ndim != 2:
+        raise InputError(f'{name}: must have two axes, got shape {image.shape}: give one plane')
+    data = np.array(image.data, np.float32, order='C')
+    if image.mask is not None:
+        data[np.broadcast_to(image.mask, data.shape)] = np.nan
+    header = image.meta.copy() if isinstance(image.meta, fits.Header) else fits.Header(dict(image.meta))
+    header['BUNIT'] = image.unit.to_string()
+    return data, header, image.wcs.celestial, None, name
+
+
+def _celestial(header: fits.Header, ndim: int, name: str) -> tuple[WCS, list[int]]:
+    """Give the celestial WCS of a header and the axes of the array, in its own order, that it belongs to."""
+    try:
+        wcs = WCS(header)
+        celestial = wcs.celestial
+    except (ValueError, KeyError, TypeError, WcsError, VerifyError) as err:
+        raise InputError(f'{name}: faulty celestial WCS ({" ".join(str(err).split())}): correct the header') from err
+    axes = sorted({wcs.wcs.lng, wcs.wcs.lat})
+    if not wcs.has_celestial or axes[0] < 0 or axes[1] >= ndim:
+        raise InputError(f'{name}: no celestial WCS in the header: add CTYPE, CRVAL, CRPIX and CDELT of RA and DEC')
+    for axis in axes:
+        scales = (f'CDELT{axis + 1}', f'CD{axis + 1}_{axis + 1}', f'CD{axis + 1}_{sum(axes) - axis + 1}')
+        if not any(key in header for key in scales):
+            raise InputError(f'{name}: no pixel scale in the header: add {scales[0]}')
+    return celestial, [ndim - 1 - axis for axis in reversed(axes)]
+
+
+def _first_plane(pixels: NDArray, keep: list[int], name: str) -> NDArray:
+    """Take the first plane of all axes but two, as native float32 in C order."""
+    others = [axis for axis in range(pixels.ndim) if axis not in keep]
+    if any(pixels.shape[axis] > 1 for axis in others):
+        sizes = ' x '.join(str(n) for n in pixels.shape[::-1])
+        warnings.warn(f'{name}: {sizes} pixels: only the first plane is used', InputWarning, stacklevel=4)
+    plane = pixels[tuple(slice(None) if axis in keep else 0 for axis in range(pixels.ndim))]
+    return np.array(plane, np.float32, order='C')
+
+
+def _blank(data: NDArray, name: str) -> NDArray:
+    """Set what is not finite to NaN, in place, and give where that is."""
+    mask = ~np.isfinite(data)
+    data[mask] = np.nan
+    if mask.all():
+        raise InputError(f'{name}: all pixels are blank: give an image with data')
+    if np.nanmin(data) == np.nanmax(data):
+        raise InputError(f'{name}: all pixels have the same value: give an image with data')
+    return mask
+
+
+def _jy_beam_per(unit: str, name: str) -> float:
+    """Give the factor from a BUNIT to Jy/beam."""
+    unit = str(unit).strip()
+    if not unit:
+        warnings.warn(f'{name}: no BUNIT in the header: Jy/beam is assumed', InputWarning, stacklevel=3)
+        return 1.0
+    match = None if unit.startswith('MJy') else _BRIGHTNESS_UNIT.fullmatch(unit.lower())  # mega- is not milli-
+    if match is None:
+        raise InputError(f'{name}: the unit is {unit!r}, not Jy/beam: convert the image, or correct BUNIT')
+    return _PREFIXES[match['prefix']]
+
+
+def _given_beam(values: Sequence[float] | None) -> tuple[float, float, float] | None:
+    if values is None:
+        return None
+    beam_deg = tuple(float(value) for value in values)
+    if len(beam_deg) != 3 or not np.all(np.isfinite(beam_deg)) or min(beam_deg[:2]) <= 0:
+        raise InputError(f'beam {values}: give MAJ MIN PA in degrees, MAJ and MIN above 0')
+    return max(beam_deg[:2]), min(beam_deg[:2]), beam_deg[2]
+
+
+def _in_degrees(beam: Beam) -> tuple[float, float, float]:
+    return beam.major.to_value(u.deg), beam.minor.to_value(u.deg), beam.pa.to_value(u.deg)
+
+
+def _header_beam(header: Any, table: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+    """Find the beam (deg) in BMAJ, BMIN and BPA, CASA's table of beams or AIPS's HISTORY."""
+    major = _positive(header.get('BMAJ'))
+    if major:
+        return major, _positive(header.get('BMIN')) or major, _number(header.get('BPA')) or 0.0
+    if table:
+        return table
+    history = ' '.join(map(str, header.get('HISTORY', '')))  # cards may break between values
+    for found in reversed(_AIPS_BEAM.findall(history)):  # the last one was made last
+        major, minor, pa = (_number(value.upper().replace('D', 'E')) for value in found)
+        if major and minor and min(major, minor) > 0:
+            return major, minor, pa or 0.0
+    return None
+
+
+def _beam_table(hdus: fits.HDUList) -> tuple[float, float, float] | None:
+    """Read the first beam (deg) of the table that CASA writes where the beam varies along an axis."""
+    if 'BEAMS' not in hdus or not {'BMAJ', 'BMIN', 'BPA'} <= set(hdus['BEAMS'].columns.names):
+        return None
+    columns = hdus['BEAMS'].columns
+    values = {}
+    for key, default in (('BMAJ', 'arcsec'), ('BMIN', 'arcsec'), ('BPA', 'deg')):
+        values[key] = u.Quantity(hdus['BEAMS'].data[key], columns[key].unit or default).to_value(u.deg)
+    good = np.flatnonzero((values['BMAJ'] > 0) & (values['BMIN'] > 0))
+    if not good.size:
+        return None
+    major, minor, pa = (float(values[key][good[0]]) for key in ('BMAJ', 'BMIN', 'BPA'))
+    return major, minor, pa
+
+
+def _header_frequency(header: fits.Header) -> float | None:
+    """Find the frequency (Hz); the FREQ axis comes first, as a rest frequency may be that of a line."""
+    for axis in range(1, 10):
+        if str(header.get(f'CTYPE{axis}', '')).upper().startswith('FREQ'):
+            reference, step = _number(header.get(f'CRVAL{axis}')), _number(header.get(f'CDELT{axis}')) or 0.0
+            pixel = _number(header.get(f'CRPIX{axis}'))
+            if reference is not None:
+                first = reference + (1 - (1 if pixel is None else pixel)) * step
+                unit = u.Unit(header.get(f'CUNIT{axis}') or 'Hz', parse_strict='silent')
+                factor = unit.to(u.Hz) if unit.is_equivalent(u.Hz) else 1.0
+                return _positive(first * factor)
+    values = (_positive(header.get(key)) for key in ('RESTFRQ', 'RESTFREQ', 'FREQ'))
+    return next((value for value in values if value), None)
+
+
+def _number(value: Any) -> float | None:
+    """Give a header's value as a finite float, or None where it is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _positive(value: Any) -> float | None:
+    number = _number(value)
+    return number if number is not None and number > 0 else None

@@ -1,0 +1,276 @@
+"""Real and simulated images -> the packed training set of the compact detector.
+
+A packed subject is a cut-out 50 beams wide at 4 pixels per beam (200 x 200), in units of the noise, from which training
+cuts fields of view of 33 beams at random. Labels come from Radio Galaxy Zoo where they exist, else from counting
+components and peaks as its first data release did (`claran_plugin.morphology`).
+"""
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from claran_plugin.contours import noise
+from claran_plugin.errors import InputError
+from claran_plugin.images import read_image
+from claran_plugin.morphology import CLASSES, class_name, component_labels, count, source_box
+from claran_plugin.radiogalaxynet import read_radiogalaxynet
+from claran_plugin.simulation import simulate_subject
+from claran_plugin.subjects import PIXELS_PER_BEAM, resample
+
+WIDE = 200
+"""Side of a packed subject, pixels."""
+N_FOLDS = 5
+
+
+class PackedSubject(NamedTuple):
+    """One training subject.
+
+    `snr` is (200, 200), `boxes` (n, 4) xyxy in its pixels, `labels` n class numbers, `ignore` n flags; `fold` is -1 for
+    subjects that are never held out.
+    """
+
+    name: str
+    origin: str
+    snr: NDArray
+    boxes: NDArray
+    labels: list[int]
+    ignore: list[bool]
+    fold: int = -1
+
+
+class LabelledSource(NamedTuple):
+    """A source of the Radio Galaxy Zoo catalogue."""
+
+    positions: SkyCoord
+    n_components: int
+    n_peaks: int
+    extent_arcsec: float
+
+
+def read_rgz_catalogue(path: str | Path) -> dict[str, list[LabelledSource]]:
+    """Read ClaRAN's subset of the RGZ DR1 catalogue: the sources of each subject, by its ``first_id``."""
+    subjects = defaultdict(list)
+    with open(path, newline='') as file:
+        for row in csv.DictReader(file):
+            ra, dec = ([float(value) for value in row[key].split(';')] for key in ('cpnts_ras', 'cpnts_decs'))
+            subjects[row['first_id']].append(
+                LabelledSource(
+                    SkyCoord(ra, dec, unit='deg'),
+                    int(row['num_cpnts']),
+                    int(row['num_peaks']),
+                    float(row['ang_extent']),
+                )
+            )
+    return dict(subjects)
+
+
+def subject_position(name: str) -> SkyCoord:
+    """Read the position out of a name such as ``FIRSTJ074535.0+335754``."""
+    ra, dec = name[6:14], name[14:21]
+    return SkyCoord(f'{ra[:2]}h{ra[2:4]}m{ra[4:]}s {dec[:3]}d{dec[3:5]}m{dec[5:]}s')
+
+
+def fold_numbers(positions: SkyCoord, *, link_arcmin: float = 10.0) -> NDArray:
+    """Deal subjects into folds so that overlapping images are always in the same one.
+
+    Parameters
+    ----------
+    positions : (n,) SkyCoord
+
+    Returns
+    -------
+    (n,) int array of 0 ... 4, the same for subjects linked by less than `link_arcmin`
+    """
+    near = positions[:, None].separation(positions[None]) < link_arcmin * u.arcmin
+    group = np.arange(len(positions))
+    for i, row in enumerate(near):
+        group[np.isin(group, group[row])] = group[i]
+    _, number = np.unique(group, return_inverse=True)
+    shuffled = np.random.default_rng(5).permutation(number.max() + 1)
+    return shuffled[number] % N_FOLDS
+
+
+def wide_cutout(path: Path, centre: SkyCoord | None) -> tuple[NDArray, Callable[[SkyCoord], NDArray]]:
+    """Read a FIRST image and bring it to packed form.
+
+    Returns
+    -------
+    snr : (200, 200) array, units of the noise
+    to_pixel : function from positions (n,) to (n, 2) xy in that array
+    """
+    image = read_image(path, survey='first')
+    sigma = noise(image.data)
+    ny, nx = image.shape
+    xy = ((nx - 1) / 2, (ny - 1) / 2) if centre is None else image.wcs.world_to_pixel(centre)
+    step = 5.4 / PIXELS_PER_BEAM / float(np.sqrt(image.wcs.proj_plane_pixel_area().to_value(u.arcsec**2)))
+    snr = resample(np.nan_to_num(image.data) / sigma, np.array(xy, float), step, WIDE)
+
+    def to_pixel(sky: SkyCoord) -> NDArray:
+        return (np.stack(image.wcs.world_to_pixel(sky), axis=-1) - xy) / step + (WIDE - 1) / 2
+
+    return snr, to_pixel
+
+
+def islands_at(labels: NDArray, xy: NDArray, reach_pix: int = 8) -> list[int]:
+    """Give the labels of the islands that lie at, or next to, positions (n, 2)."""
+    found = set()
+    for x, y in np.round(xy).astype(int):
+        if not (0 <= x < labels.shape[1] and 0 <= y < labels.shape[0]):
+            continue
+        near = labels[max(y - reach_pix, 0) : y + reach_pix + 1, max(x - reach_pix, 0) : x + reach_pix + 1]
+        if labels[y, x]:
+            found.add(int(labels[y, x]))
+        elif near.any():
+            found.add(int(np.bincount(near[near > 0]).argmax()))
+    return sorted(found)
+
+
+def labelled_first(directory: Path, catalogue: Path) -> Iterator[PackedSubject]:
+    """Pack real FIRST images whose sources Radio Galaxy Zoo has classified.
+
+    Inside the 3' that the volunteers saw, what they did not call a source is background; outside it is ignored.
+    """
+    truth = read_rgz_catalogue(catalogue)
+    paths = [p for p in sorted(directory.glob('FIRSTJ*.fits*')) if p.name.split('.fits')[0] in truth]
+    names = [p.name.split('.fits')[0] for p in paths]
+    folds = fold_numbers(SkyCoord([subject_position(n) for n in names]))
+    for name, path, fold in zip(names, paths, folds, strict=True):
+        snr, to_pixel = wide_cutout(path, subject_position(name))
+        islands, n = component_labels(snr, PIXELS_PER_BEAM)
+        boxes, labels, ignore, taken = [], [], [], set()
+        for source in truth[name]:
+            xy = to_pixel(source.positions)
+            members = islands_at(islands, xy)
+            taken |= set(members)
+            kind = (source.n_components, source.n_peaks)
+            factor = 1.0 if kind[0] == 1 else 1.2 if kind == (2, 2) else 1.3
+            side = factor * source.extent_arcsec / (5.4 / PIXELS_PER_BEAM)
+            middle = _middle(islands, members) if members else xy.mean(0)
+            boxes.append(np.concatenate([middle - side / 2, middle + side / 2]))
+            labels.append(CLASSES.index(class_name(*kind)))
+            ignore.append(False)
+        for other in set(range(1, n + 1)) - taken:
+            middle = _middle(islands, [other])
+            if np.max(np.abs(middle - (WIDE - 1) / 2)) > 90 / (5.4 / PIXELS_PER_BEAM):
+                boxes.append(source_box(islands, [other], 1))
+                labels.append(0)
+                ignore.append(True)
+        yield PackedSubject(name, 'first', snr, np.array(boxes), labels, ignore, int(fold))
+
+
+def fr_galaxies(directory: Path, held_out: SkyCoord, folds: NDArray) -> Iterator[PackedSubject]:
+    """Pack real FIRST images around catalogued FR galaxies, whose names give position and largest angular size.
+
+    Islands within 0.65 of the size (plus a beam) of the position are the galaxy; its class is counted. Other islands
+    are sources of their own where bright and compact, else ignored. An image near a held-out subject shares its fold.
+    """
+    for path in sorted(directory.glob('[1-4]??_*.fits*')):
+        _, position, _, size = path.name.split('.fits')[0].split('_')
+        centre = SkyCoord(float(position[:7]), float(position[7:]), unit='deg')
+        snr, to_pixel = wide_cutout(path, centre)
+        islands, n = component_labels(snr, PIXELS_PER_BEAM)
+        reach = (0.65 * float(size) + 5.4) / (5.4 / PIXELS_PER_BEAM)
+        middle = to_pixel(centre[None])[0]
+        y, x = np.indices(snr.shape)
+        distance = np.hypot(x - middle[0], y - middle[1])
+        if not n or 2 * reach > WIDE:
+            continue
+        peaks = np.array(ndimage.maximum_position(snr, islands, range(1, n + 1)))
+        members = [k for k, (py, px) in enumerate(peaks, 1) if distance[py, px] < reach]
+        labelled = _counted(snr, islands, members) if members else None
+        if labelled is None or labelled[1] is None:
+            continue
+        boxes, labels, ignore = [labelled[0]], [labelled[1]], [False]
+        main_peak = snr[np.isin(islands, members)].max()
+        for other in sorted(set(range(1, n + 1)) - set(members)):
+            box, label = _counted(snr, islands, [other])
+            bright = snr[islands == other].max() > max(12.0, 0.04 * main_peak)
+            boxes.append(box)
+            labels.append(label or 0)
+            ignore.append(label is None or label > 1 or not bright)
+        near = held_out.separation(centre) < 10 * u.arcmin
+        fold = int(folds[near][0]) if near.any() else -1
+        yield PackedSubject(path.name.split('.fits')[0], 'first_fr', snr, np.array(boxes), labels, ignore, fold)
+
+
+def radio_galaxy_net(directory: Path, rng: np.random.Generator) -> Iterator[PackedSubject]:
+    """Pack RadioGalaxyNET's training images, one subject around each annotated source."""
+    for name, snr, sources, others in read_radiogalaxynet(directory, rng, WIDE):
+        islands, n = component_labels(snr, PIXELS_PER_BEAM)
+        owner = np.zeros(n + 1, int)
+        for k in range(1, n + 1):
+            inside = sources[islands == k]
+            owner[k] = np.bincount(inside).argmax()
+        boxes, labels, ignore = [], [], []
+        for number in np.unique(owner[owner > 0]):
+            box, label = _counted(snr, islands, np.flatnonzero(owner == number))
+            boxes.append(box)
+            labels.append(label or 0)
+            ignore.append(label is None)
+        for k in np.flatnonzero(owner == 0)[1:]:
+            if not others[islands == k].any():
+                continue
+            box, label = _counted(snr, islands, [k])
+            boxes.append(box)
+            labels.append(label or 0)
+            ignore.append(label is None or label > 1)
+        if any(not flag for flag in ignore):
+            yield PackedSubject(name, 'radiogalaxynet', snr, np.array(boxes), labels, ignore)
+
+
+def simulated(number: int, rng: np.random.Generator) -> Iterator[PackedSubject]:
+    """Pack simulated subjects."""
+    for k in range(number):
+        subject = simulate_subject(rng, size=WIDE, beam_pix=PIXELS_PER_BEAM)
+        classes = [int(c) for c in subject.classes]
+        yield PackedSubject(
+            f'simulated_{k:06d}', 'simulated', subject.snr, subject.boxes, classes, [False] * len(classes)
+        )
+
+
+def pack(subjects: Iterable[PackedSubject], directory: Path, *, progress: Callable = iter) -> dict[str, dict[str, int]]:
+    """Write subjects as ``snr.npy`` and ``subjects.json`` and count the sources of each class and origin."""
+    images, listing = [], []
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(CLASSES, 0))
+    for subject in progress(subjects):
+        images.append(np.clip(subject.snr, -6e4, 6e4).astype(np.float16))
+        listing.append(
+            dict(
+                name=subject.name,
+                origin=subject.origin,
+                fold=subject.fold,
+                boxes=np.round(subject.boxes, 2).tolist(),
+                labels=[int(label) for label in subject.labels],
+                ignore=[bool(flag) for flag in subject.ignore],
+            )
+        )
+        for label, flag in zip(subject.labels, subject.ignore, strict=True):
+            counts[subject.origin][CLASSES[label]] += not flag
+    if not images:
+        raise InputError(f'{directory}: nothing to pack; name at least one folder of images or a number to simulate')
+    directory.mkdir(parents=True, exist_ok=True)
+    np.save(directory / 'snr.npy', np.stack(images))
+    (directory / 'subjects.json').write_text(json.dumps(dict(classes=CLASSES, subjects=listing)))
+    return dict(counts)
+
+
+def _middle(islands: NDArray, members: list[int]) -> NDArray:
+    y, x = np.nonzero(np.isin(islands, members))
+    return np.array([x.min() + x.max(), y.min() + y.max()]) / 2
+
+
+def _counted(snr: NDArray, islands: NDArray, members: Iterable[int]) -> tuple[NDArray, int | None]:
+    """Give box and class number (None where it is none of the six) of the source made of some islands."""
+    members = list(members)
+    counts = count(snr, np.isin(islands, members), PIXELS_PER_BEAM)
+    name = class_name(*counts)
+    return source_box(islands, members, counts.peaks), CLASSES.index(name) if name else None

@@ -1,0 +1,92 @@
+"""For pipelines: PyBDSF, then the association, then PyBDSF's own catalogues of the physical sources.
+
+``python -m claran_plugin.hooks.claran_after_pybdsf field.fits --catalogue-out out/field --formats fits bbs`` writes
+``out/field.srl.fits`` and ``out/field.gaul.bbs``.
+"""
+
+import argparse
+import ast
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from claran_plugin.catalogue_writing import atomic_outputs
+from claran_plugin.components import Kind, run_pybdsf, write_pybdsf_catalogue
+from claran_plugin.errors import InputError
+from claran_plugin.hooks.op_claran import OpClaran
+from claran_plugin.images import SURVEYS, read_image
+
+FORMATS: dict[str, tuple[Kind, ...]] = {
+    'fits': ('srl', 'gaul'),
+    'csv': ('srl', 'gaul'),
+    'ascii': ('srl', 'gaul'),
+    'ds9': ('srl', 'gaul'),
+    'bbs': ('gaul',),
+    'star': ('gaul',),
+    'kvis': ('gaul',),
+    'sagecal': ('gaul',),
+}
+"""PyBDSF's formats and the lists that it writes in them."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(prog='claran_after_pybdsf', description=__doc__.splitlines()[0])
+    parser.add_argument('image', help='radio image (FITS)')
+    parser.add_argument('--catalogue-out', required=True, metavar='STEM', help='files are called STEM.LIST.FORMAT')
+    parser.add_argument(
+        '--formats', nargs='+', default=['fits'], choices=FORMATS, metavar='FORMAT', help=', '.join(FORMATS)
+    )
+    parser.add_argument(
+        '--lists', nargs='+', default=['srl'], choices=('srl', 'gaul'), help='sources, Gaussians or both'
+    )
+    parser.add_argument('--infrared', help='infrared image (FITS)')
+    parser.add_argument('--beam', nargs=3, type=float, metavar=('MAJ', 'MIN', 'PA'), help='beam, deg')
+    parser.add_argument('--frequency', type=float, help='Hz')
+    parser.add_argument('--survey', choices=SURVEYS, help='fill in what the header lacks')
+    parser.add_argument('--device', help='auto, cpu or cuda:N')
+    parser.add_argument('--pybdsf', nargs='+', default=[], metavar='OPTION=VALUE', help='options of bdsf.process_image')
+    parser.add_argument('--overwrite', action='store_true', help='replace files that exist')
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, *, associate: Callable[..., Any] | None = None) -> int:
+    """Run the script; 0 done, 1 failed with one line on stderr, 2 wrong usage.
+
+    `associate` is handed to `OpClaran`.
+    """
+    args = make_parser().parse_args(arguments)
+    wanted: list[tuple[Kind, str]] = [
+        (kind, form) for form in args.formats for kind in FORMATS[form] if kind in args.lists or len(FORMATS[form]) == 1
+    ]
+    options = {name: getattr(args, name) for name in ('infrared', 'device') if getattr(args, name) is not None}
+    try:
+        paths = [Path(f'{args.catalogue_out}.{kind}.{form}') for kind, form in wanted]
+        with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
+            image = read_image(args.image, beam=args.beam, frequency=args.frequency, survey=args.survey)
+            img = run_pybdsf(image, **_pybdsf_options(args.pybdsf))
+            OpClaran(associate=associate, **options)(img)
+            for (kind, form), path in zip(wanted, temporary, strict=True):
+                write_pybdsf_catalogue(img, path, kind, form)
+    except InputError as err:
+        print(f'claran_after_pybdsf: {err}', file=sys.stderr)
+        return 1
+    for path in paths:
+        print(path)
+    return 0
+
+
+def _pybdsf_options(pairs: Sequence[str]) -> dict[str, Any]:
+    options = {}
+    for pair in pairs:
+        name, _, value = pair.partition('=')
+        try:
+            options[name] = ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            options[name] = value
+    return options
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""MMDetection configs of the detectors; each file is read by mmengine, none is imported."""

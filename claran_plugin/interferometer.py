@@ -12,7 +12,7 @@ from scipy import fft
 from claran_plugin.radio_galaxies import BEAM_SIGMA
 
 SIDELOBE_BEAMS = 3
-STRONGEST_SIDELOBE_SIGMA = 4.0
+STRONGEST_SIDELOBE_SIGMA = 3.5
 
 
 def beam_noise(rng: Generator, shape: tuple[int, int], beam_pix: float, *, snapshot: float = 0.0) -> NDArray:

@@ -1,13 +1,102 @@
 """Fields of view: where to look, cutting them out, and the way between their pixels and the image's."""
 
+from typing import NamedTuple
+
 import numpy as np
+from astropy.nddata import CCDData
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from claran_plugin.contours import noise, noise_map
+from claran_plugin.images import beam_pix, pixel_scale
 
 PIXELS_PER_BEAM = 4.0
 """Sampling of a field of view."""
 FIELD_PIXELS = 132
 """Side of a field of view, pixels; 33 beams, which is 3' for FIRST."""
+NEAR_BEAMS = 4.0
+"""Fields are not put closer to each other than this."""
+PAIR_BEAMS = (8.0, 30.0)
+"""Separations of two components between which a field of view is put."""
+SMALL_IMAGE_BEAMS = 120.0
+"""An image up to this side has one noise level; a larger one has a map."""
+UNRESOLVED = 1.3
+"""A component whose fitted width is below this many beams is unresolved."""
+
+
+class Subject(NamedTuple):
+    """A field of view.
+
+    Attributes
+    ----------
+    centre : (2,) array
+        Pixel (x, y) of the image in the middle of the field.
+    step : float
+        Pixels of the image per pixel of the field.
+    radio, infrared : (132, 132) arrays
+        Brightness in units of the noise; infrared as it is, or None.
+    """
+
+    centre: NDArray
+    step: float
+    radio: NDArray
+    infrared: NDArray | None
+
+    def to_image(self, boxes: NDArray) -> NDArray:
+        """Carry boxes (..., 4), xyxy in pixels of the field, to pixels of the image."""
+        middle = (FIELD_PIXELS - 1) / 2
+        return (np.asarray(boxes, float) - middle) * self.step + np.tile(self.centre, 2)
+
+
+class Sky:
+    """An image that fields of view are cut from.
+
+    Parameters
+    ----------
+    radio : CCDData
+    infrared : CCDData, optional
+        On the radio image's grid.
+    field_arcsec : float, optional
+        Side of the fields of view; by default 33 beams.
+    """
+
+    def __init__(self, radio: CCDData, infrared: CCDData | None = None, *, field_arcsec: float | None = None) -> None:
+        self.beam_pix = beam_pix(radio)
+        if field_arcsec is None:
+            self.step = self.beam_pix / PIXELS_PER_BEAM
+        else:
+            self.step = field_arcsec / pixel_scale(radio) / FIELD_PIXELS
+        self.radio = radio
+        self.infrared = infrared
+        small = max(radio.shape) <= SMALL_IMAGE_BEAMS * self.beam_pix
+        self.rms = np.float32(noise(radio.data)) if small else noise_map(radio.data, self.beam_pix)
+        if np.ndim(self.rms) == 0 and self.rms == 0:
+            self.rms = np.float32(np.nanstd(radio.data))
+
+    @property
+    def field_pix(self) -> float:
+        """Side of a field of view in pixels of the image."""
+        return FIELD_PIXELS * self.step
+
+    def noise_at(self, xy: NDArray) -> float:
+        """Give the noise around a pixel, Jy/beam: the median of the map over a field of view."""
+        if np.ndim(self.rms) == 0:
+            return float(self.rms)
+        half = self.field_pix / 2
+        x, y = np.asarray(xy, float)
+        low = (max(int(y - half), 0), max(int(x - half), 0))
+        part = self.rms[low[0] : int(y + half) + 1, low[1] : int(x + half) + 1]
+        part = part[part > 0]
+        return float(np.median(part)) if part.size else float(np.median(self.rms))
+
+    def cut(self, centre: NDArray) -> Subject:
+        """Cut out the field of view around a pixel (x, y); outside the image there is no signal."""
+        radio = resample(self.radio.data, centre, self.step, FIELD_PIXELS) / max(self.noise_at(centre), 1e-30)
+        infrared = None
+        if self.infrared is not None:
+            infrared = resample(self.infrared.data, centre, self.step, FIELD_PIXELS)
+        return Subject(np.asarray(centre, float), self.step, radio, infrared)
 
 
 def resample(data: NDArray, centre: NDArray, step: float, size: int, *, order: int = 1) -> NDArray:
@@ -16,6 +105,7 @@ def resample(data: NDArray, centre: NDArray, step: float, size: int, *, order: i
     Parameters
     ----------
     data : (ny, nx) array
+        NaN counts as zero.
     centre : (2,) array
         Pixel (x, y) of the image in the middle of the square.
     step : float
@@ -32,7 +122,65 @@ def resample(data: NDArray, centre: NDArray, step: float, size: int, *, order: i
     offset = np.asarray(centre, float)[::-1] - step * (size - 1) / 2
     low = np.maximum(np.floor(offset).astype(int) - 1, 0)
     high = np.maximum(np.ceil(offset + step * (size - 1)).astype(int) + 2, low + 1)
-    part = np.asarray(data[low[0] : high[0], low[1] : high[1]], float)
+    part = np.nan_to_num(np.asarray(data[low[0] : high[0], low[1] : high[1]], float))
     if not part.size:
         return np.zeros((size, size))
     return ndimage.affine_transform(part, [step, step], offset - low, (size, size), order=order, mode='constant')
+
+
+def isolated(xy: NDArray, width_pix: NDArray, sky: Sky) -> NDArray:
+    """Find the components that need no look: unresolved, and alone within half a field of view.
+
+    Parameters
+    ----------
+    xy : (n, 2) array
+        Pixels of the components.
+    width_pix : (n,) array
+        Fitted FWHM (major axis), pixels; NaN counts as resolved.
+
+    Returns
+    -------
+    (n,) bool array
+    """
+    if not len(xy):
+        return np.zeros(0, bool)
+    nearest = cKDTree(xy).query(xy, k=2)[0][:, 1] if len(xy) > 1 else np.full(1, np.inf)
+    return (nearest > sky.field_pix / 2) & (width_pix < UNRESOLVED * sky.beam_pix)
+
+
+def choose_centres(xy: NDArray, brightness: NDArray, sky: Sky) -> NDArray:
+    """Choose overlapping fields of view that show every component, and every pair within a field, near the middle.
+
+    Parameters
+    ----------
+    xy : (n, 2) array
+        Pixels of the components to look at.
+    brightness : (n,) array
+        The brightest are served first.
+
+    Returns
+    -------
+    (m, 2) array of pixels (x, y)
+    """
+    if not len(xy):
+        return np.empty((0, 2))
+    order = np.argsort(-np.nan_to_num(brightness), kind='stable')
+    ranked = xy[order]
+    wanted = [ranked]
+    pairs = cKDTree(ranked).query_pairs(PAIR_BEAMS[1] * sky.beam_pix, output_type='ndarray')
+    if len(pairs):
+        separation = np.linalg.norm(ranked[pairs[:, 0]] - ranked[pairs[:, 1]], axis=1)
+        pairs = pairs[separation > PAIR_BEAMS[0] * sky.beam_pix]
+        wanted.append(ranked[pairs].mean(axis=1))
+    return _thinned(np.concatenate(wanted), NEAR_BEAMS * sky.beam_pix)
+
+
+def _thinned(points: NDArray, least: float) -> NDArray:
+    """Drop points closer than `least` to an earlier one."""
+    tree = cKDTree(points)
+    keep = np.ones(len(points), bool)
+    for index, near in enumerate(tree.query_ball_point(points, least)):
+        if keep[index]:
+            later = np.array(near)
+            keep[later[later > index]] = False
+    return points[keep]

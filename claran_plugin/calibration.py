@@ -1,0 +1,93 @@
+"""Probabilities that mean what they say: how the detector's numbers are turned into the catalogue's.
+
+A calibration is fitted on sources that the detector was not trained on, and lies beside the weights as JSON.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from claran_plugin.errors import InputError
+from claran_plugin.morphology import CLASSES, Counts
+
+
+class Calibration(NamedTuple):
+    """Parameters of the calibration.
+
+    Attributes
+    ----------
+    sharpness : float
+        Power that class probabilities are raised to before they are normalised; below 1 they get less extreme.
+    count_weight : float
+        How much the counts on the image say beside the detector, as a power of their likelihood.
+    count_agreement : float
+        Share of sources whose counts give their class.
+    existence : (a, b)
+        Probability that a detection is a source: logistic of a x log odds + b.
+    membership : (a, b)
+        Probability that a component belongs to its source: logistic of a x margin + b.
+    unseen : float
+        Probability of the counted class for a source without a detection.
+    """
+
+    sharpness: float = 1.0
+    count_weight: float = 1.0
+    count_agreement: float = 0.8
+    existence: tuple[float, float] = (1.0, 0.0)
+    membership: tuple[float, float] = (1.0, 0.0)
+    unseen: float = 0.3
+
+
+def read_calibration(path: str | Path) -> Calibration:
+    """Read a calibration.
+
+    Raises
+    ------
+    InputError
+        Where the file is not one.
+    """
+    try:
+        values = json.loads(Path(path).read_text())
+        return Calibration(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except (OSError, ValueError, TypeError) as err:
+        raise InputError(f'{path}: not a readable calibration ({err}); restore the file beside the weights') from err
+
+
+def class_probabilities(detected: NDArray, counts: Counts, calibration: Calibration) -> NDArray:
+    """Join the detector's view of a source with what was counted on the image.
+
+    Parameters
+    ----------
+    detected : (6,) array
+        The detector's class probabilities; the rest to 1 is background.
+    counts : Counts
+        Of the source on the image.
+
+    Returns
+    -------
+    (6,) array, calibrated; its sum is the probability that the source exists as detected
+    """
+    total = float(np.clip(detected.sum(), 1e-4, 1 - 1e-4))
+    shape = np.maximum(detected / total, 1e-4) ** calibration.sharpness
+    shape = shape * count_likelihood(counts, calibration.count_agreement) ** calibration.count_weight
+    return logistic(np.log(total / (1 - total)), calibration.existence) * shape / shape.sum()
+
+
+def count_likelihood(counts: Counts, agreement: float) -> NDArray:
+    """Give the likelihood (6,) of the counts for each class: high for the class they name, falling with the distance."""
+    distance = np.array([abs(int(n[0]) - counts.components) + abs(int(n[3]) - counts.peaks) for n in CLASSES])
+    return np.where(distance == 0, agreement, (1 - agreement) * 0.5**distance)
+
+
+def nearest_class(counts: Counts) -> int:
+    """Give the number of the class nearest to some counts."""
+    distance = [3 * abs(int(n[0]) - counts.components) + abs(int(n[3]) - counts.peaks) for n in CLASSES]
+    return int(np.argmin(distance))
+
+
+def logistic(value: ArrayLike, line: tuple[float, float]) -> NDArray:
+    """Give 1 / (1 + exp(-(a x + b)))."""
+    return 1 / (1 + np.exp(-(line[0] * np.asarray(value, float) + line[1])))

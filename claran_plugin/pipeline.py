@@ -1,0 +1,267 @@
+"""The whole data flow: an image and its components in, physical sources with morphologies out."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy import units as u
+from astropy.nddata import CCDData
+from astropy.table import QTable, Table
+from astropy.wcs import WCS, FITSFixedWarning
+from numpy.typing import NDArray
+
+from claran_plugin import __version__
+from claran_plugin.association import Components, Detections, Partition
+from claran_plugin.association import associate as solve
+from claran_plugin.calibration import Calibration, logistic, read_calibration
+from claran_plugin.catalogue import build_component_table, build_source_table
+from claran_plugin.components import from_pybdsf, read_catalogue, run_pybdsf, standardise
+from claran_plugin.errors import InputError
+from claran_plugin.footprints import island_components, on_image
+from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
+from claran_plugin.images import ImageLike, pixel_scale, read_image, read_infrared
+from claran_plugin.models import DEFAULT, find_model
+from claran_plugin.sources import describe_sources
+from claran_plugin.subjects import FIELD_PIXELS, Sky, Subject, choose_centres, isolated
+
+if TYPE_CHECKING:
+    from claran_plugin.detection.inference import Detector
+
+Progress = Callable[[Iterable[NDArray], int], Iterable[NDArray]]
+
+
+@dataclass
+class Association:
+    """What `associate` returns.
+
+    Attributes
+    ----------
+    components : Table
+        The input table with the columns of `catalogue.COMPONENT_COLUMNS`.
+    sources : QTable
+        One row per physical source; the columns of `catalogue.SOURCE_COLUMNS`.
+    labels : (n,) int array
+        `Assoc_id` of each component.
+    radio, infrared : CCDData
+        The images, on one grid; infrared may be None.
+    n_fields : int
+        Fields of view looked at.
+    provenance : dict
+        Versions, model and weights, for the headers.
+    """
+
+    components: Table
+    sources: QTable
+    labels: NDArray
+    radio: CCDData
+    infrared: CCDData | None
+    n_fields: int
+    provenance: dict[str, str]
+
+
+class Associator:
+    """A detector with its calibration, ready for any number of images.
+
+    Parameters
+    ----------
+    model : str
+        Name of a bundled model, or path of an mmdet config.
+    weights : path, optional
+        By default those that come with the model.
+    device : str
+        ``auto``, ``cpu`` or ``cuda:N``.
+    """
+
+    def __init__(self, model: str = DEFAULT, weights: str | Path | None = None, device: str = 'auto') -> None:
+        found = find_model(model, weights)
+        self.name = found.name
+        self.detector = _load_detector(found.config, found.weights, device)
+        self.calibration = read_calibration(found.calibration) if found.calibration else Calibration()
+
+    def look(self, sky: Sky, centres: NDArray, progress: Progress | None = None) -> Detections:
+        """Show fields of view to the detector and bring what it finds onto the image."""
+        method = self.detector.method
+        if method in NEEDS_INFRARED and sky.infrared is None:
+            raise InputError(f'model {self.name} fuses radio and infrared ({method}); give an image with --infrared')
+        subjects: list[Subject] = []
+
+        def pictures() -> Iterator[NDArray]:
+            for centre in progress(centres, len(centres)) if progress else centres:
+                subject = sky.cut(centre)
+                subjects.append(subject._replace(radio=np.empty(0), infrared=None))
+                yield FUSIONS[method](subject.radio, subject.infrared, rms=1.0)
+
+        boxes, probabilities, field = [np.empty((0, 4))], [np.empty((0, 6))], [np.empty(0, int)]
+        for number, found in enumerate(self.detector.in_batches(pictures())):
+            likeliest = found.scores.argmax(axis=1)
+            boxes.append(subjects[number].to_image(found.bboxes[np.arange(len(likeliest)), likeliest]))
+            probabilities.append(found.scores)
+            field.append(np.full(len(likeliest), number))
+        return Detections(np.concatenate(boxes), np.concatenate(probabilities), np.concatenate(field))
+
+    def partition(
+        self, sky: Sky, components: Components, looked_at: NDArray, progress: Progress | None = None
+    ) -> tuple[Partition, int]:
+        """Choose fields of view, look, and solve; also give the number of fields."""
+        centres = choose_centres(components.xy[looked_at], components.flux[looked_at], sky)
+        detections = self.look(sky, centres, progress)
+        return solve(components, detections, centres, sky.step, FIELD_PIXELS), len(centres)
+
+
+def associate(
+    image: ImageLike,
+    catalogue: str | Path | Table,
+    infrared: ImageLike | None = None,
+    *,
+    beam: tuple[float, float, float] | None = None,
+    frequency: float | None = None,
+    survey: str | None = None,
+    model: str = DEFAULT,
+    weights: str | Path | None = None,
+    device: str = 'auto',
+    fov: float | None = None,
+    look_at_all: bool = False,
+    overwrite_columns: bool = False,
+    associator: Associator | None = None,
+    progress: Progress | None = None,
+) -> Association:
+    """Group the components of a catalogue into physical sources and tell their morphologies.
+
+    Parameters
+    ----------
+    image : path or CCDData
+        Radio image.
+    catalogue : path or Table
+        Components: PyBDSF's srl or gaul list, or any table with positions and fluxes.
+    infrared : path or CCDData, optional
+        On any grid.
+    beam : (major, minor, position angle), optional
+        deg; by default as in the header.
+    frequency : float, optional
+        Hz; by default as in the header.
+    survey : str, optional
+        Preset for what the header lacks, one of `images.SURVEYS`.
+    model, weights, device
+        See `Associator`.
+    fov : float, optional
+        Side of the fields of view, arcsec; by default 33 beams.
+    look_at_all : bool
+        Show isolated, unresolved components to the detector too.
+    overwrite_columns : bool
+        Replace the columns of an earlier run.
+    associator : Associator, optional
+        A detector that is loaded already; `model`, `weights` and `device` are then not used.
+    progress : callable, optional
+        Wraps the iteration over fields of view: ``progress(centres, number)``.
+
+    Returns
+    -------
+    Association
+
+    Raises
+    ------
+    InputError
+        Where one of the inputs is at fault.
+    """
+    radio = read_image(image, beam=beam, frequency=frequency, survey=survey)
+    near_infrared = read_infrared(infrared, radio) if infrared is not None else None
+    name = 'catalogue' if isinstance(catalogue, Table) else str(catalogue)
+    original = catalogue if isinstance(catalogue, Table) else read_catalogue(catalogue)
+    standard = standardise(original, name)
+    if associator is None:
+        associator = Associator(model, weights, device)
+    sky = Sky(radio, near_infrared, field_arcsec=fov)
+    components = on_image(standard, sky, name)
+    skipped = np.zeros(len(standard), bool)
+    if not look_at_all:
+        widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
+        skipped = isolated(components.xy, widths, sky)
+    partition, n_fields = associator.partition(sky, components, ~skipped, progress)
+    groups = describe_sources(sky, components, partition, skipped, associator.calibration)
+    sources = build_source_table(standard, partition.labels, groups)
+    assoc_prob = np.zeros(len(standard))
+    if len(standard):
+        assoc_prob = logistic(partition.margin, associator.calibration.membership)[partition.labels]
+    table = build_component_table(
+        original, sources, partition.labels, assoc_prob, overwrite_columns=overwrite_columns
+    )
+    provenance = {
+        'CLVERS': __version__,
+        'CLMODEL': associator.name,
+        'CLWHASH': associator.detector.weights_hash,
+        'CLIMAGE': Path(str(radio.meta.get('FILENAME', ''))).name,
+    }
+    if near_infrared is not None:
+        provenance['CLINFRA'] = Path(str(near_infrared.meta.get('FILENAME', ''))).name
+    return Association(table, sources, partition.labels, radio, near_infrared, n_fields, provenance)
+
+
+def associate_pybdsf(img: Any, infrared: ImageLike | None = None, **options: Any) -> Association:
+    """Associate the sources of a PyBDSF image object, in the order of its srl list; options as for `associate`."""
+    major, minor, angle = (float(value) for value in img.beam)
+    radio = read_image(_pixels_of(img), beam=(major, minor, angle), frequency=float(img.frequency))
+    return associate(radio, Table(from_pybdsf(img, 'srl')), infrared, **options)
+
+
+def run(image: ImageLike, infrared: ImageLike | None = None, *, pybdsf: dict | None = None, **options: Any) -> tuple[Any, CCDData]:
+    """Run PyBDSF on an image; give its image object and the image as it was read.
+
+    Raises
+    ------
+    InputError
+        Where the image lacks something that PyBDSF needs, the frequency for one.
+    """
+    radio = read_image(image, beam=options.get('beam'), frequency=options.get('frequency'), survey=options.get('survey'))
+    if 'RESTFRQ' not in radio.meta:
+        name = radio.meta.get('FILENAME', 'image')
+        raise InputError(f'{name}: no frequency in the header, which PyBDSF needs; give it with --frequency HZ or --survey')
+    return run_pybdsf(radio, **(pybdsf or {})), radio
+
+
+def detect(
+    image: ImageLike,
+    infrared: ImageLike | None = None,
+    *,
+    beam: tuple[float, float, float] | None = None,
+    frequency: float | None = None,
+    survey: str | None = None,
+    fov: float | None = None,
+    associator: Associator | None = None,
+    model: str = DEFAULT,
+    weights: str | Path | None = None,
+    device: str = 'auto',
+    progress: Progress | None = None,
+) -> Association:
+    """Find sources without a catalogue: islands of emission above the threshold stand for components.
+
+    Parameters are those of `associate`; the component table of the result lists the islands.
+    """
+    radio = read_image(image, beam=beam, frequency=frequency, survey=survey)
+    islands = island_components(Sky(radio, field_arcsec=fov))
+    return associate(
+        radio, islands, infrared, fov=fov, associator=associator, model=model, weights=weights, device=device,
+        look_at_all=True, progress=progress,
+    )  # fmt: skip
+
+
+def _load_detector(config: Path, weights: Path, device: str) -> 'Detector':
+    """Import torch only now: reading and checking inputs should not wait for it."""
+    from claran_plugin.detection.inference import Detector
+
+    return Detector(config, weights, device)
+
+
+def _pixels_of(img: Any) -> CCDData:
+    """Take the image out of PyBDSF's object, where it is transposed."""
+    if img.opts.trim_box is not None:
+        raise InputError(f'{img.filename}: was trimmed by PyBDSF (trim_box); cut the image out first instead')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', FITSFixedWarning)
+        wcs = WCS(img.header).celestial
+    header = img.header.copy()
+    header['FILENAME'] = Path(str(img.filename)).name
+    header['BUNIT'] = 'Jy/beam'
+    return CCDData(np.ascontiguousarray(img.ch0_arr.T, np.float32), unit='Jy / beam', wcs=wcs, meta=header)

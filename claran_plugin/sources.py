@@ -1,0 +1,155 @@
+"""What the catalogue says of each physical source: class, probabilities, counts, box and flags."""
+
+from typing import NamedTuple
+
+import numpy as np
+from astropy import units as u
+from astropy.table import QTable
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from claran_plugin.association import Components, Hypothesis, Partition
+from claran_plugin.calibration import Calibration, class_probabilities, nearest_class
+from claran_plugin.catalogue import MorphFlag
+from claran_plugin.images import pixel_scale
+from claran_plugin.morphology import CLASSES, Counts, component_labels, peak_positions, source_box
+from claran_plugin.subjects import FIELD_PIXELS, PIXELS_PER_BEAM, Sky, resample
+
+LOW_PROBABILITY = 0.8
+MARGIN_PIX = 12
+"""Sky around a source that is cut out with it, pixels of a field of view."""
+
+
+class Measured(NamedTuple):
+    """Counts of a source on the image and ClaRAN's box around what was counted, pixels of the image, or None."""
+
+    counts: Counts
+    box: NDArray | None
+
+
+def describe_sources(
+    sky: Sky, components: Components, partition: Partition, skipped: NDArray, calibration: Calibration
+) -> QTable:
+    """Describe the sources of a partition.
+
+    Parameters
+    ----------
+    sky : Sky
+    components : Components
+        n components.
+    partition : Partition
+        S sources.
+    skipped : (n,) bool array
+        Components that were not looked at.
+    calibration : Calibration
+
+    Returns
+    -------
+    QTable of S rows, as `catalogue.build_source_table` takes it
+    """
+    rows = []
+    tree = cKDTree(components.xy) if len(components.xy) else None
+    for label, hypothesis in enumerate(partition.hypotheses):
+        members = np.array(sorted(hypothesis.members))
+        measured = measure(sky, components, partition.labels, label, members, tree)
+        flag = MorphFlag(0)
+        if hypothesis.box is not None:
+            probabilities = class_probabilities(hypothesis.probabilities, measured.counts, calibration)
+            chosen = int(np.argmax(probabilities))
+        else:
+            chosen = nearest_class(measured.counts) if measured.counts.components else 0
+            unlooked = skipped[members].all()
+            probabilities = np.zeros(len(CLASSES))
+            probabilities[chosen] = 1 - calibration.unseen if unlooked else calibration.unseen
+            flag |= MorphFlag.NOT_LOOKED_AT if unlooked else MorphFlag.NO_DETECTION
+        box = _box(hypothesis, measured, components, members, sky)
+        flag |= _flags(sky, box, measured.counts, chosen, float(probabilities[chosen]))
+        rows.append((CLASSES[chosen], probabilities[chosen], probabilities, *measured.counts, int(flag), box))
+    return _to_table(rows, sky)
+
+
+def measure(
+    sky: Sky, components: Components, labels: NDArray, label: int, members: NDArray, tree: cKDTree | None
+) -> Measured:
+    """Count components and peaks of one source on the image.
+
+    Islands above the threshold belong to the source whose component they hold; one that holds components of several
+    sources is divided among them by nearness.
+    """
+    xy = components.xy[members]
+    centre = (xy.min(axis=0) + xy.max(axis=0)) / 2
+    extent = 3 * np.sqrt(np.max(np.einsum('nii->ni', components.covariance[members]))) if len(members) else 0
+    step = sky.beam_pix / PIXELS_PER_BEAM
+    size = int(np.ceil((np.ptp(xy, axis=0).max() + 2 * extent) / step)) + 2 * MARGIN_PIX
+    size = min(size, 8 * FIELD_PIXELS)
+    snr = resample(sky.radio.data, centre, step, size) / max(sky.noise_at(centre), 1e-30)
+    islands, n = component_labels(snr, PIXELS_PER_BEAM)
+    if not n or tree is None:
+        return Measured(Counts(0, 0), None)
+    near = np.array(tree.query_ball_point(centre, step * size))
+    local = (components.xy[near] - centre) / step + (size - 1) / 2
+    y, x = np.nonzero(islands)
+    nearest = near[cKDTree(local).query(np.stack([x, y], axis=-1))[1]]
+    owner = np.full(islands.shape, -1)
+    owner[y, x] = labels[nearest]
+    own_pixels = np.rint((xy - centre) / step + (size - 1) / 2).astype(int).clip(0, size - 1)
+    touched = set()
+    for px, py in own_pixels:
+        window = islands[max(py - 2, 0) : py + 3, max(px - 2, 0) : px + 3]
+        touched |= set(window[window > 0].tolist())
+    footprint = np.isin(islands, list(touched)) & (owner == label)
+    own, n_own = component_labels(np.where(footprint, snr, 0), PIXELS_PER_BEAM)
+    if not n_own:
+        return Measured(Counts(0, 0), None)
+    counts = Counts(n_own, len(peak_positions(snr, own > 0)))
+    box = source_box(own, np.arange(1, n_own + 1), counts.peaks)
+    return Measured(counts, (box - (size - 1) / 2) * step + np.tile(centre, 2))
+
+
+def _box(
+    hypothesis: Hypothesis, measured: Measured, components: Components, members: NDArray, sky: Sky
+) -> NDArray:
+    """Take the detector's box, else the one around what was counted, else one around the components."""
+    if hypothesis.box is not None:
+        return hypothesis.box
+    if measured.box is not None:
+        return measured.box
+    xy = components.xy[members]
+    half = np.maximum(2 * np.sqrt(np.einsum('nii->ni', components.covariance[members])), sky.beam_pix)
+    return np.concatenate([(xy - half).min(axis=0), (xy + half).max(axis=0)])
+
+
+def _flags(sky: Sky, box: NDArray, counts: Counts, chosen: int, probability: float) -> MorphFlag:
+    flag = MorphFlag(0)
+    ny, nx = sky.radio.shape
+    if probability < LOW_PROBABILITY:
+        flag |= MorphFlag.LOW_PROBABILITY
+    if box[0] < 0.5 or box[1] < 0.5 or box[2] > nx - 1.5 or box[3] > ny - 1.5:
+        flag |= MorphFlag.EDGE
+    if max(box[2] - box[0], box[3] - box[1]) > 0.95 * sky.field_pix:
+        flag |= MorphFlag.LARGER_THAN_FIELD
+    if not counts.components:
+        flag |= MorphFlag.NOTHING_COUNTED
+    elif CLASSES[chosen] != f'{counts.components}C_{counts.peaks}P':
+        flag |= MorphFlag.COUNTS_DISAGREE
+    low = np.clip(np.floor(box[:2]).astype(int), 0, (nx - 1, ny - 1))
+    high = np.clip(np.ceil(box[2:]).astype(int), 0, (nx - 1, ny - 1))
+    if not np.isfinite(sky.radio.data[low[1] : high[1] + 1, low[0] : high[0] + 1]).all():
+        flag |= MorphFlag.BLANK_PIXELS
+    return flag
+
+
+def _to_table(rows: list[tuple], sky: Sky) -> QTable:
+    n = len(rows)
+    columns = list(zip(*rows, strict=True)) if rows else [[]] * 7
+    boxes = np.array(columns[6], float).reshape(n, 4)
+    table = QTable()
+    table['Morphology'] = np.array(columns[0], dtype='U5')
+    table['Morph_Prob'] = np.array(columns[1], float)
+    table['P'] = np.array(columns[2], float).reshape(n, len(CLASSES))
+    table['N_Components'], table['N_Peaks'] = (np.array(columns[k], int) for k in (3, 4))
+    table['Morph_Flag'] = np.array(columns[5], int)
+    table['Box'] = sky.radio.wcs.pixel_to_world((boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2)
+    scale = pixel_scale(sky.radio) * u.arcsec
+    table['Box_Width'], table['Box_Height'] = (boxes[:, 2] - boxes[:, 0]) * scale, (boxes[:, 3] - boxes[:, 1]) * scale
+    return table

@@ -50,9 +50,14 @@ def read_calibration(path: str | Path) -> Calibration:
         Where the file is not one.
     """
     try:
-        values = json.loads(Path(path).read_text())
-        return Calibration(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    except (OSError, ValueError, TypeError) as err:
+        given = json.loads(Path(path).read_text())
+        values = {k: tuple(map(float, v)) if isinstance(v, list) else float(v) for k, v in given.items()}
+        calibration = Calibration(**values)
+        for name, default in Calibration()._asdict().items():
+            if np.shape(getattr(calibration, name)) != np.shape(default):
+                raise ValueError(f'{name} is {given[name]}, expected such as {default}')
+        return calibration
+    except (OSError, ValueError, TypeError, AttributeError) as err:
         raise InputError(f'{path}: not a readable calibration ({err}); restore the file beside the weights') from err
 
 

@@ -42,6 +42,29 @@ def output_paths(folder: str | Path, name: str, format: str = 'fits') -> tuple[P
     return tuple(Path(folder) / f'{name}.{kind}{FORMATS[format]}' for kind in ('components', 'sources'))  # type: ignore
 
 
+def check_outputs(paths: Sequence[str | Path], *, overwrite: bool = False) -> list[Path]:
+    """Check that output files may be written, before the long work that they are the result of.
+
+    Raises
+    ------
+    InputError
+        Where an output exists and may not be overwritten, or its folder cannot be written to.
+    """
+    targets = [Path(path) for path in paths]
+    for target in targets:
+        if target.is_dir():
+            raise InputError(f'{target}: is a folder, but a file of this name is to be written; remove or rename it')
+        if target.exists() and not overwrite:
+            raise InputError(f'{target}: exists already; choose another folder with -o, or give --overwrite')
+    for folder in {target.parent for target in targets}:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise InputError(f'{there}: is not a folder; choose another one with -o')
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InputError(f'{there}: may not be written to; choose another folder with -o')
+    return targets
+
+
 @contextlib.contextmanager
 def atomic_outputs(paths: Sequence[str | Path], *, overwrite: bool = False) -> Iterator[list[Path]]:
     """Give temporary names beside the output files; on success all take their places, on failure none.
@@ -53,10 +76,7 @@ def atomic_outputs(paths: Sequence[str | Path], *, overwrite: bool = False) -> I
     InputError
         Where an output exists and may not be overwritten, or cannot be written.
     """
-    targets = [Path(path) for path in paths]
-    for target in targets:
-        if target.exists() and not overwrite:
-            raise InputError(f'{target}: exists already; choose another folder with -o, or give --overwrite')
+    targets = check_outputs(paths, overwrite=overwrite)
     temporary = [target.with_name(f'.{os.getpid()}-{target.name}') for target in targets]
     made: list[Path] = []
     try:

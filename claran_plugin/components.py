@@ -20,7 +20,7 @@ from astropy.table import QTable
 
 from claran_plugin.catalogue_reading import component_table, read_catalogue, standardise
 from claran_plugin.errors import InputError
-from claran_plugin.images import to_plain_fits
+from claran_plugin.images import image_stem, to_plain_fits
 
 __all__ = ['contained', 'from_pybdsf', 'read_catalogue', 'run_pybdsf', 'standardise', 'write_pybdsf_catalogue']
 
@@ -119,7 +119,7 @@ def run_pybdsf(
             name = str(image.meta.get('FILENAME', 'image'))
             beam = beam or _header_beam(image, name)
             frequency = frequency or image.meta.get('RESTFRQ')
-            path = Path(folder) / f'{_stem(name)}.fits'
+            path = Path(folder) / f'{image_stem(name)}.fits'
             to_plain_fits(image, path)
         else:
             name, path = str(image), Path(image)
@@ -161,13 +161,6 @@ def _header_beam(image: CCDData, name: str) -> tuple[float, float, float]:
         raise InputError(f'{name}: no beam in the header; give it with --beam MAJ MIN PA or --survey')
     major = float(image.meta['BMAJ'])
     return major, float(image.meta.get('BMIN', major)), float(image.meta.get('BPA', 0))
-
-
-def _stem(name: str) -> str:
-    stem = Path(name).name
-    for suffix in ('.gz', '.fz', '.fits', '.fit', '.FITS'):
-        stem = stem.removesuffix(suffix)
-    return stem or 'image'
 
 
 def _noise_box(path: Path, name: str, beam: tuple[float, float, float] | None) -> dict[str, tuple[int, int]]:

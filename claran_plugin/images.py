@@ -64,6 +64,7 @@ _PREFIXES = {None: 1.0, 'm': 1e-3, 'u': 1e-6, 'μ': 1e-6, 'µ': 1e-6, 'n': 1e-9}
 _NUMBER = r'([-+]?[\d.]+(?:[ED][-+]?\d+)?)'
 _AIPS_BEAM = re.compile(rf'BMAJ\s*=\s*{_NUMBER}\s+BMIN\s*=\s*{_NUMBER}(?:\s+BPA\s*=\s*{_NUMBER})?', re.IGNORECASE)
 _FROM_PRIMARY = ('BUNIT', 'BMAJ', 'BMIN', 'BPA', 'RESTFRQ', 'RESTFREQ', 'FREQ', 'TELESCOP', 'OBJECT', 'DATE-OBS')
+_ENDINGS = re.compile(r'(\.(fits?|fts))?(\.(gz|fz|bz2))?$', re.IGNORECASE)
 _READ_ERRORS = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, RuntimeError, zlib.error, VerifyError)
 _BLOCK_PIX = 1024
 
@@ -160,7 +161,8 @@ def read_infrared(path: ImageLike, radio: CCDData) -> CCDData:
     blocks = (_BLOCK_PIX, _BLOCK_PIX) if radio.data.size > 4 * _BLOCK_PIX**2 else None  # bounds the memory
     with _quiet():
         aligned = reproject_interp(
-            _average_pixels(data, wcs, int(_pixel_side(radio.wcs) / _pixel_side(wcs))),
+            # interpolating in a finer image would skip pixels
+            average_pixels(data, wcs, int(_pixel_side(radio.wcs) / _pixel_side(wcs))),
             radio.wcs,
             shape_out=radio.shape,
             return_footprint=False,
@@ -179,8 +181,13 @@ def read_infrared(path: ImageLike, radio: CCDData) -> CCDData:
     return CCDData(np.ascontiguousarray(aligned, np.float32), unit=unit, wcs=radio.wcs, meta=header, mask=mask)
 
 
-def _average_pixels(data: NDArray, wcs: WCS, factor: int) -> tuple[NDArray, WCS]:
-    """Average squares of `factor` pixels, where that is 2 or more; interpolating in a finer image skips pixels."""
+def image_stem(path: str | PathLike[str]) -> str:
+    """Give the name of an image's file without folder and without endings such as ``.fits.gz``."""
+    return _ENDINGS.sub('', Path(path).name) or 'image'
+
+
+def average_pixels(data: NDArray, wcs: WCS, factor: int) -> tuple[NDArray, WCS]:
+    """Average squares of `factor` pixels, where that is 2 or more, and give the WCS that fits the result."""
     if factor < 2 or min(data.shape) < factor:
         return data, wcs
     total = block_reduce(np.nan_to_num(data), factor)

@@ -116,6 +116,11 @@ def count(snr: NDArray, footprint: NDArray, beam_pix: float) -> Counts:
     return Counts(n, len(peak_positions(snr, labels > 0)) if n else 0)
 
 
+def extent_factor(n_components: int, n_peaks: int) -> float:
+    """Give the side of ClaRAN's box over the catalogue's angular extent."""
+    return 1.0 if n_components == 1 else 1.2 if (n_components, n_peaks) == (2, 2) else 1.3
+
+
 def source_box(labels: NDArray, members: ArrayLike, n_peaks: int) -> NDArray:
     """Give the square box that ClaRAN's training set draws around a source.
 
@@ -146,6 +151,6 @@ def source_box(labels: NDArray, members: ArrayLike, n_peaks: int) -> NDArray:
         side = np.hypot(*(bounds[2:] - bounds[:2]))
     else:
         separation = np.max(np.linalg.norm(centres[:, None] - centres[None], axis=-1))
-        side = separation * (1.13 if len(members) == 2 else 1.05) * (1.2 if (len(members), n_peaks) == (2, 2) else 1.3)
+        side = separation * (1.13 if len(members) == 2 else 1.05) * extent_factor(len(members), n_peaks)
     middle = (bounds[:2] + bounds[2:]) / 2
     return np.concatenate([middle - side / 2, middle + side / 2])

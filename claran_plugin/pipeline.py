@@ -249,8 +249,10 @@ def detect(
 
 def _load_detector(config: Path, weights: Path, device: str) -> 'Detector':
     """Import torch only now: reading and checking inputs should not wait for it."""
-    from claran_plugin.detection.inference import Detector
-
+    try:
+        from claran_plugin.detection.inference import Detector
+    except ImportError as err:  # its text, from `detection.check_stack`, has the remedy
+        raise InputError(str(err)) from err
     return Detector(config, weights, device)
 
 

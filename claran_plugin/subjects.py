@@ -15,10 +15,10 @@ PIXELS_PER_BEAM = 4.0
 """Sampling of a field of view."""
 FIELD_PIXELS = 132
 """Side of a field of view, pixels; 33 beams, which is 3' for FIRST."""
-NEAR_BEAMS = 4.0
-"""Fields are not put closer to each other than this."""
-PAIR_BEAMS = (8.0, 30.0)
-"""Separations of two components between which a field of view is put."""
+NEAR_FIELDS = 4 / 33
+"""Fields are not put closer to each other than this share of their side (4 beams)."""
+PAIR_FIELDS = (8 / 33, 30 / 33)
+"""Separations of two components between which a field of view is put, in sides of a field (8 to 30 beams)."""
 SMALL_IMAGE_BEAMS = 120.0
 """An image up to this side has one noise level; a larger one has a map."""
 UNRESOLVED = 1.3
@@ -167,12 +167,12 @@ def choose_centres(xy: NDArray, brightness: NDArray, sky: Sky) -> NDArray:
     order = np.argsort(-np.nan_to_num(brightness), kind='stable')
     ranked = xy[order]
     wanted = [ranked]
-    pairs = cKDTree(ranked).query_pairs(PAIR_BEAMS[1] * sky.beam_pix, output_type='ndarray')
+    pairs = cKDTree(ranked).query_pairs(PAIR_FIELDS[1] * sky.field_pix, output_type='ndarray')
     if len(pairs):
         separation = np.linalg.norm(ranked[pairs[:, 0]] - ranked[pairs[:, 1]], axis=1)
-        pairs = pairs[separation > PAIR_BEAMS[0] * sky.beam_pix]
+        pairs = pairs[separation > PAIR_FIELDS[0] * sky.field_pix]
         wanted.append(ranked[pairs].mean(axis=1))
-    return _thinned(np.concatenate(wanted), NEAR_BEAMS * sky.beam_pix)
+    return _thinned(np.concatenate(wanted), NEAR_FIELDS * sky.field_pix)
 
 
 def _thinned(points: NDArray, least: float) -> NDArray:

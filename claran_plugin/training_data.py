@@ -15,13 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.nddata import CCDData
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from claran_plugin.contours import noise
 from claran_plugin.errors import InputError
-from claran_plugin.images import read_image
-from claran_plugin.morphology import CLASSES, class_name, component_labels, count, source_box
+from claran_plugin.images import beam_pix, pixel_scale, read_image
+from claran_plugin.morphology import CLASSES, class_name, component_labels, count, extent_factor, source_box
 from claran_plugin.radiogalaxynet import read_radiogalaxynet
 from claran_plugin.simulation import simulate_subject
 from claran_plugin.subjects import PIXELS_PER_BEAM, resample
@@ -120,6 +121,19 @@ def wide_cutout(path: Path, centre: SkyCoord | None) -> tuple[NDArray, Callable[
     return snr, to_pixel
 
 
+def label_box(source: LabelledSource, image: CCDData) -> NDArray:
+    """Give the box that ClaRAN's training set draws around a labelled source, (4,) xyxy in pixels of an image.
+
+    Its side follows from the catalogue's angular extent; its centre is that of the components' islands.
+    """
+    islands, _ = component_labels(np.nan_to_num(image.data) / noise(image.data), beam_pix(image))
+    xy = np.stack(image.wcs.world_to_pixel(source.positions), axis=-1)
+    members = islands_at(islands, xy, 6)
+    middle = _middle(islands, members) if members else xy.mean(axis=0)
+    side = extent_factor(source.n_components, source.n_peaks) * source.extent_arcsec / pixel_scale(image)
+    return np.concatenate([middle - side / 2, middle + side / 2])
+
+
 def islands_at(labels: NDArray, xy: NDArray, reach_pix: int = 8) -> list[int]:
     """Give the labels of the islands that lie at, or next to, positions (n, 2)."""
     found = set()
@@ -152,8 +166,7 @@ def labelled_first(directory: Path, catalogue: Path) -> Iterator[PackedSubject]:
             members = islands_at(islands, xy)
             taken |= set(members)
             kind = (source.n_components, source.n_peaks)
-            factor = 1.0 if kind[0] == 1 else 1.2 if kind == (2, 2) else 1.3
-            side = factor * source.extent_arcsec / (5.4 / PIXELS_PER_BEAM)
+            side = extent_factor(*kind) * source.extent_arcsec / (5.4 / PIXELS_PER_BEAM)
             middle = _middle(islands, members) if members else xy.mean(0)
             boxes.append(np.concatenate([middle - side / 2, middle + side / 2]))
             labels.append(CLASSES.index(class_name(*kind)))

@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def pytest_configure(config: pytest.Config) -> None:
     """Make a warning raised by a line of this package an error; those of other libraries are only listed."""
     config.addinivalue_line('filterwarnings', r'error:::claran_plugin(\.|\Z)')
+    config.addinivalue_line('markers', "slow: may take longer than 20 s; leave them out with -m 'not slow'")
 
 
 @pytest.fixture(scope='session')
@@ -42,3 +43,48 @@ def require_detector() -> None:
             if os.environ.get('CLARAN_REQUIRE_DETECTOR') == '1':
                 pytest.fail(reason)
             pytest.skip(reason)
+
+
+@pytest.fixture(scope='session')
+def random_weights(require_detector: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write untrained weights of the compact detector: for tests that need one, but not a good one."""
+    import torch
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    import claran_plugin.detection  # noqa: F401
+    from claran_plugin.models import config_folder
+
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(config_folder() / 'claran_compact.py').model)
+    path = tmp_path_factory.mktemp('weights') / 'random.pth'
+    torch.save(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope='session')
+def bundled_weights(require_detector: None) -> Path:
+    """Name the weights that come with the package; skips the test where they are not there, or fails it."""
+    from claran_plugin.models import PACKAGE
+
+    path = PACKAGE / 'weights' / 'claran_compact.pth'
+    if not path.is_file():
+        reason = f'needs the trained detector: there is no {path}'
+        if os.environ.get('CLARAN_REQUIRE_DETECTOR') == '1':
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture
+def known_grouping(monkeypatch: pytest.MonkeyPatch) -> type:
+    """Put `KnownAssociator` in the place of the detector."""
+    from known_grouping import KnownAssociator
+
+    from claran_plugin import commands, pipeline
+
+    monkeypatch.setattr(pipeline, 'Associator', KnownAssociator)
+    monkeypatch.setattr(commands, 'Associator', KnownAssociator)
+    return KnownAssociator

@@ -41,7 +41,7 @@ class Detector:
         self.weights_hash, state = read_weights(weights)
         self.config = _read_config(config)
         init_default_scope('mmdet')
-        self.model = MODELS.build(self.config.model)
+        self.model = _build(self.config, config)
         _load(self.model, state, weights)
         self.model.eval().to(self.device)
         # Without a test configuration the RoI head returns all proposals with all class probabilities.
@@ -111,10 +111,7 @@ def read_weights(path: str | Path) -> tuple[str, dict[str, torch.Tensor]]:
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as err:
-        first_line = str(err).strip().splitlines()[0]
-        raise InputError(
-            f'{path}: not a readable weights file ({type(err).__name__}: {first_line[:100]}); give a PyTorch state dictionary'
-        ) from err
+        raise InputError(f'{path}: not a readable weights file ({_said(err)}); give a PyTorch state dictionary') from err
     state = content.get('state_dict', content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f'{path}: holds {type(content).__name__}, not a state dictionary of tensors; give a trained model')
@@ -145,10 +142,22 @@ def _read_config(path: str | Path) -> Config:
     try:
         config = Config.fromfile(path, import_custom_modules=True)
     except Exception as err:
-        raise InputError(f'{path}: not a readable mmdet config ({type(err).__name__}: {err}); correct it') from err
+        raise InputError(f'{path}: not a readable mmdet config ({_said(err)}); correct it') from err
     if 'model' not in config:
         raise InputError(f'{path}: has no "model"; give an mmdet config of a detector')
     return config
+
+
+def _build(config: Config, path: str | Path) -> torch.nn.Module:
+    try:
+        return MODELS.build(config.model)
+    except Exception as err:
+        raise InputError(f'{path}: its model cannot be built ({_said(err)}); correct the config') from err
+
+
+def _said(err: Exception) -> str:
+    """Give an error's type and the beginning of its text, in one line."""
+    return f'{type(err).__name__}: {" ".join(str(err).split())[:120]}'
 
 
 def _transform(config: Config, kind: str) -> dict | None:

@@ -83,7 +83,8 @@ class STRoIExtractor(BaseModule):
         batch, channels, height, width = features.shape
         if not len(rois):
             return features.new_zeros(0, channels, self.output_size, self.output_size)
-        corners = rois[:, 1:].float()
+        precision = torch.promote_types(features.dtype, torch.float32)
+        corners = rois[:, 1:].to(precision)
         if roi_scale_factor is not None:
             middle = (corners[:, :2] + corners[:, 2:]).repeat(1, 2) / 2
             corners = middle + (corners - middle) * roi_scale_factor
@@ -95,7 +96,7 @@ class STRoIExtractor(BaseModule):
             slots = grid.new_zeros(batch, per_image, self.output_size, self.output_size, 2)
             slots = slots.index_put((image, rank), grid)
             pooled = functional.grid_sample(
-                features.float(), slots.flatten(1, 2), mode='bilinear', padding_mode='border', align_corners=False
+                features.to(precision), slots.flatten(1, 2), mode='bilinear', padding_mode='border', align_corners=False
             )
         pooled = pooled.unflatten(2, (per_image, self.output_size))
         return pooled.permute(0, 2, 1, 3, 4)[image, rank].to(features.dtype)

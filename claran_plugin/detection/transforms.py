@@ -90,4 +90,5 @@ class FuseSubject(BaseTransform):
         picture = FUSIONS[self.method](results['snr'], results.get('infrared'), rms=1.0)
         results['img'] = picture
         results['img_shape'] = results['ori_shape'] = picture.shape[:2]
+        results['scale_factor'] = (1.0, 1.0)
         return results

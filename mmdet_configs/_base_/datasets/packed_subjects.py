@@ -5,12 +5,12 @@ data_root = 'data/packed'
 train_pipeline = [
     dict(type='CutSubject', size=132, shift=16, zoom=0.1, turn=True),
     dict(type='FuseSubject', method='S'),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
+    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 test_pipeline = [
     dict(type='CutSubject', size=132),
     dict(type='FuseSubject', method='S'),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
+    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 
 train_dataloader = dict(

@@ -1,0 +1,157 @@
+"""Fit the calibration of a detector on labelled sources that it has not been trained on.
+
+    python benchmarks/calibrate.py --data DIR --weights FILE [--model NAME|CONFIG] -o CALIBRATION.json
+
+Data and weights are those of ``real_first.py``. Prints the negative log likelihood per source before and after, and the
+reliability of the result in bins; put the file beside the weights, with their name and the ending ``.json``.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from real_first import Field, read_fields, recovered_sources
+from scipy.optimize import minimize
+from scipy.spatial import cKDTree
+from tqdm import tqdm
+
+from claran_plugin.calibration import Calibration, class_probabilities, logistic
+from claran_plugin.components import standardise
+from claran_plugin.evaluation.average_precision import box_iou
+from claran_plugin.footprints import on_image
+from claran_plugin.morphology import Counts
+from claran_plugin.pipeline import Associator
+from claran_plugin.sources import measure
+from claran_plugin.subjects import Sky
+
+
+class Sample(NamedTuple):
+    """A detected source: the detector's probabilities, counts, and its true class number, or None if there is none."""
+
+    detected: NDArray
+    counts: Counts
+    label: int | None
+
+
+class Membership(NamedTuple):
+    """Components of one image: margin of their sources, and whether these sources are right."""
+
+    margin: NDArray
+    right: NDArray
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Fit, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', type=Path, required=True)
+    parser.add_argument('--model', default='compact')
+    parser.add_argument('--weights', help="file; '{fold}' stands for 0 to 4", required=True)
+    parser.add_argument('--cache', type=Path)
+    parser.add_argument('-o', '--output', type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    samples, memberships = [], []
+    associators: dict[str, Associator] = {}
+    for field in tqdm(read_fields(arguments.data, arguments.cache), disable=None):
+        path = arguments.weights.format(fold=field.fold)
+        if path not in associators:
+            associators[path] = Associator(arguments.model, path)
+        found, membership = collect(field, associators[path])
+        samples += found
+        memberships.append(membership)
+    calibration = fit(samples)
+    margin = np.concatenate([m.margin for m in memberships])
+    right = np.concatenate([m.right for m in memberships])
+    calibration = calibration._replace(membership=fit_line(margin, right))
+    print(f'{len(samples)} detections, {sum(s.label is not None for s in samples)} of true sources; {len(right)} components')
+    print(f'negative log likelihood per detection {loss(samples, Calibration()):.3f} -> {loss(samples, calibration):.3f}')
+    probabilities = np.array([class_probabilities(s.detected, s.counts, calibration) for s in samples])
+    chosen = probabilities.argmax(axis=1)
+    correct = np.array([s.label == k for s, k in zip(samples, chosen, strict=True)])
+    print_reliability('Morph_Prob', probabilities.max(axis=1), correct)
+    print_reliability('Assoc_Prob', logistic(margin, calibration.membership), right)
+    arguments.output.write_text(json.dumps({k: np.round(v, 4).tolist() for k, v in calibration._asdict().items()}, indent=1) + '\n')
+
+
+def collect(field: Field, associator: Associator) -> tuple[list[Sample], Membership]:
+    """Look at one image and compare what comes out with the truth."""
+    sky = Sky(field.image)
+    components = on_image(standardise(field.components), sky)
+    partition, _ = associator.partition(sky, components, np.ones(len(components.xy), bool))
+    tree = cKDTree(components.xy)
+    true_boxes = np.array([t.box for t in field.truth])
+    samples = []
+    for label, hypothesis in enumerate(partition.hypotheses):
+        if hypothesis.box is None:
+            continue
+        middle = (hypothesis.box[:2] + hypothesis.box[2:]) / 2
+        if not np.all((middle > field.seen_box[:2]) & (middle < field.seen_box[2:])):
+            continue
+        counts = measure(sky, components, partition.labels, label, np.array(sorted(hypothesis.members)), tree).counts
+        iou = box_iou(hypothesis.box[None], true_boxes)[0]
+        true = field.truth[int(iou.argmax())].label if iou.max() > 0.5 else None
+        samples.append(Sample(hypothesis.probabilities, counts, true))
+    recovered = recovered_sources(field, partition.labels)
+    island = np.asarray(field.components['Isl_id'])
+    right, margin = [], []
+    for truth, whole in zip(field.truth, recovered, strict=True):
+        for row in np.flatnonzero(np.isin(island, list(truth.islands))):
+            right.append(bool(whole))
+            margin.append(partition.margin[partition.labels[row]])
+    return samples, Membership(np.array(margin, float), np.array(right, bool))
+
+
+def fit(samples: list[Sample]) -> Calibration:
+    """Choose the parameters of greatest likelihood; weakly held near neutral ones."""
+
+    def make(x: NDArray) -> Calibration:
+        return Calibration(np.exp(x[0]), np.exp(x[1]), 1 / (1 + np.exp(-x[2])), (float(np.exp(x[3])), float(x[4])))
+
+    start = np.array([0.0, 0.0, 1.5, 0.0, 0.0])
+    result = minimize(
+        lambda x: loss(samples, make(x)) + 0.002 * np.sum((x - start) ** 2), start, method='Nelder-Mead',
+        options=dict(maxiter=2000),
+    )  # fmt: skip
+    return make(result.x)
+
+
+def loss(samples: list[Sample], calibration: Calibration) -> float:
+    """Give the mean negative log likelihood of the true classes; no source is the seventh."""
+    total = 0.0
+    for sample in samples:
+        probabilities = class_probabilities(sample.detected, sample.counts, calibration)
+        likelihood = 1 - probabilities.sum() if sample.label is None else probabilities[sample.label]
+        total -= np.log(max(float(likelihood), 1e-6))
+    return total / max(len(samples), 1)
+
+
+def fit_line(value: NDArray, right: NDArray) -> tuple[float, float]:
+    """Fit the logistic line of a probability."""
+
+    def cost(line: NDArray) -> float:
+        p = logistic(value, (float(np.exp(line[0])), float(line[1]))).clip(1e-6, 1 - 1e-6)
+        return float(-np.mean(np.where(right, np.log(p), np.log(1 - p))) + 0.002 * np.sum(line**2))
+
+    x = minimize(cost, np.zeros(2), method='Nelder-Mead').x
+    return float(np.exp(x[0])), float(x[1])
+
+
+def print_reliability(title: str, probability: NDArray, correct: NDArray) -> None:
+    """Print how often statements of a probability are right, in bins, and the expected calibration error."""
+    edges = np.array([0, 0.3, 0.5, 0.7, 0.85, 0.95, 1.0000001])
+    error = 0.0
+    print(f'{title}: bin, number, mean probability, share right')
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        inside = (probability >= low) & (probability < high)
+        if inside.any():
+            stated, true = probability[inside].mean(), correct[inside].mean()
+            error += inside.mean() * abs(stated - true)
+            print(f'  {low:.2f}-{min(high, 1):.2f} {inside.sum():6d} {stated:8.3f} {true:8.3f}')
+    print(f'  expected calibration error {error:.3f}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,87 @@
+"""The command ``claran``: from its arguments to an exit code.
+
+0 done; 1 failed, with one line on stderr that names the file, the fault and the remedy; 2 wrong usage; 130 interrupted.
+Anything but a fault in the input is a bug, and shows its traceback.
+"""
+
+import contextlib
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TextIO
+
+from claran_plugin.cli_options import make_parser
+from claran_plugin.errors import InputError, InputWarning
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; by default those of the process.
+
+    Returns
+    -------
+    int, the exit code
+
+    Raises
+    ------
+    SystemExit
+        With code 2 where the usage is wrong, and 0 after ``--help`` and ``--version``.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = make_parser().parse_args(argv)
+    args.command_line = shlex.join(['claran', *argv])
+    try:
+        with _warnings_in_one_line():
+            # Only now, as it takes a second: help, version and wrong usage should not wait for it.
+            from claran_plugin import commands
+
+            getattr(commands, args.command)(args)
+    except InputError as err:
+        print(f'claran: {_one_line(err)}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('claran: interrupted', file=sys.stderr)
+        return 130
+    return 0
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Print each `InputWarning` once, as one line, and leave out what other libraries have to say.
+
+    Where warnings were asked for (``python -W``, PYTHONWARNINGS), all are shown as Python does.
+    """
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            shown: set[str] = set()
+
+            def show(
+                message: Warning | str,
+                category: type[Warning],
+                filename: str,
+                lineno: int,
+                file: TextIO | None = None,
+                line: str | None = None,
+            ) -> None:
+                text = _one_line(message)
+                if text not in shown:
+                    print(f'claran: warning: {text}', file=sys.stderr)
+                shown.add(text)
+
+            warnings.simplefilter('ignore')
+            warnings.simplefilter('always', InputWarning)
+            warnings.showwarning = show
+        yield
+
+
+def _one_line(message: object) -> str:
+    return ' '.join(str(message).split())
+
+
+if __name__ == '__main__':
+    sys.exit(main())

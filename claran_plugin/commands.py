@@ -1,0 +1,200 @@
+"""What the commands of ``claran`` do. Each function takes the parsed arguments of the command of its name."""
+
+import argparse
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.table import QTable
+
+from claran_plugin import pipeline
+from claran_plugin.catalogue import MorphFlag
+from claran_plugin.catalogue_writing import (
+    FORMATS,
+    atomic_outputs,
+    check_outputs,
+    output_paths,
+    write_component_table,
+    write_source_table,
+)
+from claran_plugin.components import write_pybdsf_catalogue
+from claran_plugin.errors import InputError, InputWarning
+from claran_plugin.images import image_stem, read_image, read_infrared
+from claran_plugin.pipeline import Association, Associator
+from claran_plugin.progress import Log
+from claran_plugin.simulation import simulate_field, simulate_infrared, write_field
+
+SMALLEST_FIELD_ARCMIN = 2.0
+"""Below, a simulated field is narrower than 20 beams."""
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run PyBDSF on an image and associate what it finds; the component table is PyBDSF's own, with more columns."""
+    log = Log(args.quiet)
+    paths = _table_paths(args)
+    radio = read_image(args.image, beam=args.beam, frequency=args.frequency, survey=args.survey)
+    infrared = read_infrared(args.infrared, radio) if args.infrared else None
+    associator = Associator(args.model, args.weights, args.device)
+    log.line(f'{args.image}: PyBDSF looks for components')
+    img, radio = pipeline.run(radio, pybdsf=dict(args.pybdsf))
+    with tempfile.TemporaryDirectory(prefix='claran_') as folder:
+        catalogue = write_pybdsf_catalogue(img, Path(folder) / f'{image_stem(args.image)}.fits', args.kind)
+        result = pipeline.associate(
+            radio,
+            catalogue,
+            infrared,
+            fov=args.fov,
+            look_at_all=args.all,
+            associator=associator,
+            progress=log.fields,
+        )
+        _write_tables(result, paths, args, original=catalogue)
+    _finish(result, result.sources, paths, args, log)
+
+
+def associate(args: argparse.Namespace) -> None:
+    """Associate the components of a catalogue on disk."""
+    log = Log(args.quiet)
+    paths = _table_paths(args)
+    result = pipeline.associate(
+        args.image,
+        args.catalogue,
+        args.infrared,
+        look_at_all=args.all,
+        overwrite_columns=args.overwrite_columns,
+        progress=log.fields,
+        **_common_options(args),
+    )
+    _write_tables(result, paths, args, original=args.catalogue)
+    _finish(result, result.sources, paths, args, log)
+
+
+def detect(args: argparse.Namespace) -> None:
+    """Find sources without a catalogue; those that the detector did not find are left out."""
+    log = Log(args.quiet)
+    paths = [Path(args.output) / f'{image_stem(args.image)}.detections{FORMATS[args.format]}', *_picture_path(args)]
+    check_outputs(paths, overwrite=args.overwrite)
+    result = pipeline.detect(args.image, args.infrared, progress=log.fields, **_common_options(args))
+    detected = result.sources[(result.sources['Morph_Flag'] & MorphFlag.NO_DETECTION) == 0]
+    with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
+        write_source_table(detected, temporary[0], format=args.format, provenance=_provenance(result, args))
+        _draw(result, temporary[1:], args)
+    _finish(result, detected, paths, args, log)
+
+
+def simulate(args: argparse.Namespace) -> None:
+    """Simulate fields; each has a seed of its own, so that it can be made again alone."""
+    log = Log(args.quiet)
+    if args.size < SMALLEST_FIELD_ARCMIN:
+        raise InputError(f'--size {args.size:g}: too small for a field; give at least {SMALLEST_FIELD_ARCMIN:g} arcmin')
+    kinds = ['fits', 'truth.fits', *(['infrared.fits'] if args.infrared else [])]
+    seeds = range(args.seed, args.seed + args.number)
+    outputs = {seed: [Path(args.output) / f'field_{seed:04d}.{kind}' for kind in kinds] for seed in seeds}
+    check_outputs([path for paths in outputs.values() for path in paths], overwrite=args.overwrite)
+    for seed, paths in log.track(outputs.items(), len(outputs), 'fields simulated'):
+        field = simulate_field(np.random.default_rng(seed), size_arcmin=args.size)
+        with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
+            write_field(field, temporary[0])
+            if args.infrared:  # from a generator of its own: the radio image is the same with and without
+                infrared = simulate_infrared(np.random.default_rng([seed, 1]), field)
+                infrared.write(temporary[2], hdu_mask=None)
+    if not args.quiet:
+        _list_files([path for paths in outputs.values() for path in paths])
+        print(f'{log.seconds():.1f} s')
+
+
+def dataset_pack(args: argparse.Namespace) -> None:
+    """Pack labelled and simulated images into a training set."""
+    from claran_plugin.packing import pack_dataset
+
+    if bool(args.first) != bool(args.rgz):
+        args.usage_error('--first and --rgz go together')
+    if not (args.first or args.fr or args.radiogalaxynet or args.simulate):
+        args.usage_error('nothing to pack: give at least one of --first, --fr, --radiogalaxynet and --simulate')
+    log = Log(args.quiet)
+    counts = pack_dataset(
+        args.output,
+        first=args.first,
+        rgz=args.rgz,
+        fr=args.fr,
+        radiogalaxynet=args.radiogalaxynet,
+        n_simulated=args.simulate,
+        seed=args.seed,
+        overwrite=args.overwrite,
+        log=log,
+    )
+    if not args.quiet:
+        print(counts)
+        print(f'{args.output}  {log.seconds():.1f} s')
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Run the demonstration."""
+    from claran_plugin.demo import run_demo
+
+    log = Log(args.quiet)
+    options = dict(model=args.model, weights=args.weights, device=args.device)
+    report, paths = run_demo(
+        Path(args.output), overwrite=args.overwrite, command_line=args.command_line, log=log, **options
+    )
+    print(report)
+    _list_files(paths)
+    print(f'{log.seconds():.1f} s')
+
+
+def _table_paths(args: argparse.Namespace) -> list[Path]:
+    paths = [*output_paths(args.output, image_stem(args.image), args.format), *_picture_path(args)]
+    return check_outputs(paths, overwrite=args.overwrite)
+
+
+def _picture_path(args: argparse.Namespace) -> list[Path]:
+    return [] if args.no_picture else [Path(args.output) / f'{image_stem(args.image)}.png']
+
+
+def _common_options(args: argparse.Namespace) -> dict:
+    names = ('beam', 'frequency', 'survey', 'model', 'weights', 'device', 'fov')
+    return {name: getattr(args, name) for name in names}
+
+
+def _provenance(result: Association, args: argparse.Namespace) -> dict[str, str]:
+    return {**result.provenance, 'CLCMD': args.command_line}
+
+
+def _write_tables(
+    result: Association, paths: Sequence[Path], args: argparse.Namespace, *, original: str | Path
+) -> None:
+    provenance = _provenance(result, args)
+    with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
+        write_component_table(
+            result.components, temporary[0], original=original, format=args.format, provenance=provenance
+        )
+        write_source_table(result.sources, temporary[1], format=args.format, provenance=provenance)
+        _draw(result, temporary[2:], args)
+
+
+def _draw(result: Association, paths: Sequence[Path], args: argparse.Namespace) -> None:
+    for path in paths:  # one, or none with --no-picture
+        from claran_plugin.plotting import overlay  # takes a second to import
+
+        overlay(result, path, title=image_stem(args.image))
+
+
+def _finish(result: Association, sources: QTable, paths: Sequence[Path], args: argparse.Namespace, log: Log) -> None:
+    """Warn where nothing was found, and sum up."""
+    if not len(sources):
+        what = 'components' if not len(result.components) else 'detections'
+        warnings.warn(f'{args.image}: no {what}, so the output has no rows', InputWarning, stacklevel=2)
+    if args.quiet:
+        return
+    print(f'components              {len(result.components):6d}')
+    print(f'sources                 {len(sources):6d}')
+    print(f'of several components   {int((sources["Assoc"] > 1).sum()):6d}')
+    _list_files(paths)
+    print(f'{log.seconds():.1f} s')
+
+
+def _list_files(paths: Sequence[Path]) -> None:
+    for path in paths:
+        print(path)

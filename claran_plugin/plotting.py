@@ -1,0 +1,244 @@
+"""The overlay picture: image, contours, boxes, labels, and the components coloured by the source they belong to."""
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.nddata import CCDData
+from astropy.visualization import AsinhStretch, ImageNormalize
+from astropy.visualization.wcsaxes import WCSAxes, add_beam, add_scalebar
+from astropy.wcs import WCS
+from matplotlib.collections import LineCollection, PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.spatial.distance import pdist, squareform
+
+from claran_plugin.catalogue import MorphFlag
+from claran_plugin.components import standardise
+from claran_plugin.errors import InputWarning
+from claran_plugin.images import average_pixels, beam, pixel_scale
+from claran_plugin.label_placing import place_labels
+from claran_plugin.morphology import COMPONENT_SIGMA
+from claran_plugin.pipeline import Association
+from claran_plugin.subjects import Sky
+
+LONGEST_SIDE_PIX = 2000
+"""A larger image is averaged down to this."""
+CROWDED = 150
+"""From so many sources on, those of one component get neither box nor label."""
+MOST_LABELS = 300
+"""So many labels can be read in one picture."""
+DPI = 160
+PANEL_INCHES = (9.0, 13.0)
+"""Longer side of a panel, by the size of the image."""
+COLOURS = ('#d62728', '#1f77b4', '#2ca02c', '#9467bd', '#e07b00', '#0aa3a3', '#c2188b', '#7a4a1e')
+"""Of the sources of several components, in turn."""
+MUTED = '#4d6a80'
+"""Of the sources of one component."""
+CONTOUR = '#27506e'
+SCALE_BARS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000)
+"""Possible lengths of the scale bar, arcsec."""
+
+
+class Layer(NamedTuple):
+    """What is drawn over the image, in pixels of the picture.
+
+    Attributes
+    ----------
+    xy : (n, 2) array
+        Components.
+    labels : (n,) int array
+        Source of each.
+    boxes : (s, 4) array
+        xyxy of each source.
+    texts : list of s str
+        Class and probability of each source.
+    multiple : (s,) bool array
+        Sources of several components.
+    unseen : (s,) bool array
+        Sources whose box and class are not the detector's.
+    """
+
+    xy: NDArray
+    labels: NDArray
+    boxes: NDArray
+    texts: list[str]
+    multiple: NDArray
+    unseen: NDArray
+
+
+def overlay(association: Association, path: str | Path, *, title: str = '') -> None:
+    """Draw what was found over the image, as PNG.
+
+    Where there is an infrared image, it becomes a second panel with the radio contours over it.
+
+    Parameters
+    ----------
+    association : Association
+    path : path
+        Where to write; a file that exists is replaced.
+    title : str
+        First words of the title.
+    """
+    radio = association.radio
+    factor = int(np.ceil(max(radio.shape) / LONGEST_SIDE_PIX))
+    brightness, wcs = average_pixels(radio.data, radio.wcs, factor)
+    rms = np.asarray(Sky(radio).rms)
+    snr = brightness / (rms[::factor, ::factor][: brightness.shape[0], : brightness.shape[1]] if rms.ndim else rms)
+    layer = _layer(association, wcs)
+    infrared = association.infrared
+
+    ny, nx = snr.shape
+    panels = 1 if infrared is None else 2
+    side = np.clip(max(nx, ny) / DPI, *PANEL_INCHES)
+    width, height = side * min(nx / ny, 1), side * min(ny / nx, 1)
+    figure = Figure(figsize=(panels * (width + 1.0) + 0.2, height + 1.2))
+    axes = []
+    for k in range(panels):
+        place = ((k * (width + 1.0) + 0.95) / figure.get_figwidth(), 0.6 / figure.get_figheight())
+        size = (width / figure.get_figwidth(), height / figure.get_figheight())
+        axes.append(figure.add_axes((*place, *size), projection=wcs))
+    _draw_radio(axes[0], snr, radio)
+    _draw_sources(axes[0], layer, nx / width)
+    if infrared is not None:
+        _draw_infrared(axes[1], average_pixels(infrared.data, infrared.wcs, factor)[0])
+        _draw_sources(axes[1], layer, nx / width, with_labels=False)
+    for axis in axes:
+        _contour(axis, snr)
+        _name_axes(axis, snr.shape)
+    words = _title(association, float(np.median(rms)))
+    if layer.unseen[_boxed(layer)].any():
+        words += '; dotted: not detected'
+    axes[0].set_title(f'{title}\n{words}'.strip(), fontsize=9, loc='left')
+    figure.savefig(path, format='png', dpi=DPI, facecolor='white')
+
+
+def _layer(association: Association, wcs: WCS) -> Layer:
+    sources = association.sources
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', InputWarning)  # given when the catalogue was read
+        standard = standardise(association.components)
+    xy = np.stack(wcs.wcs_world2pix(standard['RA'].to_value(u.deg), standard['DEC'].to_value(u.deg), 0), axis=-1)
+    middle = np.stack(wcs.world_to_pixel(SkyCoord(sources['Box_RA'], sources['Box_DEC'])), axis=-1)
+    scale = pixel_scale(association.radio) * np.sqrt(
+        wcs.proj_plane_pixel_area() / association.radio.wcs.proj_plane_pixel_area()
+    )
+    half = np.stack([sources[f'Box_{side}'].to_value(u.arcsec) for side in ('Width', 'Height')], axis=-1) / scale / 2
+    unseen = (np.asarray(sources['Morph_Flag']) & (MorphFlag.NO_DETECTION | MorphFlag.NOT_LOOKED_AT)) > 0
+    texts = [f'{name} {probability:.2f}' for name, probability in sources['Morphology', 'Morph_Prob'].iterrows()]
+    boxes = np.concatenate([middle - half, middle + half], axis=-1)
+    return Layer(xy.reshape(-1, 2), association.labels, boxes, texts, np.asarray(sources['Assoc']) > 1, unseen)
+
+
+def _draw_radio(axis: WCSAxes, snr: NDArray, radio: CCDData) -> None:
+    # Of the pixels of sources, not of all: otherwise it would depend on how empty the image is.
+    emission = snr[snr > COMPONENT_SIGMA]
+    brightest = max(float(np.percentile(emission, 99)), 30.0) if emission.size else 30.0
+    stretch = AsinhStretch(min(6 / brightest, 0.2))  # linear in the noise, logarithmic in the sources
+    norm = ImageNormalize(vmin=-1.5, vmax=brightest, stretch=stretch, clip=True)
+    axis.imshow(snr, cmap='gray_r', norm=norm, origin='lower', interpolation='nearest')
+    axis.set_facecolor('#e8e4da')
+    size = beam(radio)
+    add_beam(axis, major=size.major, minor=size.minor, angle=size.pa, corner='bottom left', frame=True, color=CONTOUR)
+
+
+def _draw_infrared(axis: WCSAxes, infrared: NDArray) -> None:
+    low, high = np.nanpercentile(infrared, [25, 99.7])
+    norm = ImageNormalize(vmin=low, vmax=max(high, low + 1e-30), stretch=AsinhStretch(0.1), clip=True)
+    axis.imshow(infrared, cmap='gray_r', norm=norm, origin='lower', interpolation='nearest')
+    axis.set_facecolor('#e8e4da')
+    axis.set_title('infrared, with the radio contours', fontsize=9, loc='left')
+
+
+def _contour(axis: WCSAxes, snr: NDArray) -> None:
+    if np.nanmax(snr) > COMPONENT_SIGMA:
+        axis.contour(np.nan_to_num(snr), levels=[COMPONENT_SIGMA], colors=[CONTOUR], linewidths=0.6, alpha=0.8)
+
+
+def _draw_sources(axis: WCSAxes, layer: Layer, pixels_per_inch: float, *, with_labels: bool = True) -> None:
+    """Draw markers, links, boxes and labels."""
+    several = np.flatnonzero(layer.multiple)
+    colour = np.full(len(layer.multiple), MUTED, dtype=object)
+    colour[several] = [COLOURS[k % len(COLOURS)] for k in range(len(several))]
+    sizes = np.where(layer.multiple[layer.labels], 11, 5)
+    axis.scatter(*layer.xy.T, s=sizes, c=colour[layer.labels], edgecolors='white', linewidths=0.4, zorder=5)
+    links, of_source = _links(layer, several)
+    axis.add_collection(LineCollection(links, colors=colour[of_source], linewidths=1.0, zorder=4))
+    boxed = _boxed(layer)
+    for kind, style in ((~layer.unseen, '-'), (layer.unseen, ':')):
+        chosen = [k for k in boxed if kind[k] and np.isfinite(layer.boxes[k]).all()]
+        patches = [Rectangle(b[:2], *(b[2:] - b[:2])) for b in layer.boxes[chosen]]
+        widths = np.where(layer.multiple[chosen], 1.1, 0.6)
+        axis.add_collection(
+            PatchCollection(
+                patches, facecolors='none', edgecolors=colour[chosen], linewidths=widths, linestyles=style, zorder=2
+            )
+        )
+    if with_labels:
+        _draw_labels(axis, layer, boxed, colour, pixels_per_inch)
+
+
+def _boxed(layer: Layer) -> NDArray:
+    """Choose the sources that get a box."""
+    n = len(layer.multiple)
+    return np.arange(n) if n < CROWDED else np.flatnonzero(layer.multiple)
+
+
+def _links(layer: Layer, several: NDArray) -> tuple[list[NDArray], NDArray]:
+    """Join the components of each source by the shortest tree of lines; give the lines and the source of each."""
+    lines, of_source = [], []
+    order = np.argsort(layer.labels, kind='stable')
+    starts = np.searchsorted(layer.labels[order], [several, several + 1])
+    for source, start, end in zip(several, *starts, strict=True):
+        points = layer.xy[order[start:end]]
+        tree = minimum_spanning_tree(squareform(np.maximum(pdist(points), 1e-6))).tocoo()  # 0 would mean no edge
+        lines += [points[[i, j]] for i, j in zip(tree.row, tree.col, strict=True)]
+        of_source += [source] * tree.nnz
+    return lines, np.array(of_source, int)
+
+
+def _draw_labels(axis: WCSAxes, layer: Layer, boxed: NDArray, colour: NDArray, pixels_per_inch: float) -> None:
+    """Label the sources of several components, and others where there is room."""
+    wanted = sorted(boxed[~layer.unseen[boxed] | layer.multiple[boxed]], key=lambda k: not layer.multiple[k])
+    wanted = wanted[:MOST_LABELS]
+    points = 7.0 if len(wanted) < 60 else 5.0
+    height = points / 72 * pixels_per_inch
+    sizes = np.array([(0.62 * len(layer.texts[k]), 1.15) for k in wanted]).reshape(-1, 2) * height
+    low, high = (np.array(limits) for limits in zip(axis.get_xlim(), axis.get_ylim(), strict=True))
+    corners = place_labels(
+        layer.boxes[wanted], sizes, layer.boxes[boxed], (*low, *high), gap=0.25 * height, needed=layer.multiple[wanted]
+    )
+    for k, corner in zip(wanted, corners, strict=True):
+        if np.isfinite(corner).all():
+            weight = 'bold' if layer.multiple[k] else 'normal'
+            axis.text(*corner, layer.texts[k], fontsize=points, color=colour[k], weight=weight, va='bottom', zorder=6)
+
+
+def _name_axes(axis: WCSAxes, shape: tuple[int, ...]) -> None:
+    ny, nx = shape
+    axis.set_xlim(-0.5, nx - 0.5)
+    axis.set_ylim(-0.5, ny - 0.5)
+    for coordinate, name in zip(axis.coords, ('RA', 'Dec'), strict=False):
+        coordinate.set_axislabel(name, fontsize=9, minpad=0.5)
+        coordinate.set_ticklabel(size=8, exclude_overlapping=True)
+    axis.coords.grid(color='black', alpha=0.06, linewidth=0.5)
+    side_arcsec = nx * np.sqrt(axis.wcs.proj_plane_pixel_area().to_value(u.arcsec**2))
+    length = max((bar for bar in SCALE_BARS if bar < 0.22 * side_arcsec), default=SCALE_BARS[0])
+    text = f'{length}"' if length < 60 else f"{length // 60}'" if length < 3600 else f'{length // 3600}°'
+    add_scalebar(
+        axis, length * u.arcsec, label=text, corner='bottom right', frame=True, color=CONTOUR, size_vertical=0, pad=0.3
+    )
+
+
+def _title(association: Association, rms_jy: float) -> str:
+    n_several = int((association.sources['Assoc'] > 1).sum())
+    counts = (
+        f'{len(association.components)} components in {len(association.sources)} sources, {n_several} of more than one'
+    )
+    noise = f'contour at {COMPONENT_SIGMA:.1f} x {1e6 * rms_jy:.3g} µJy/beam'
+    return f'{counts}; {noise}'

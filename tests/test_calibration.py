@@ -1,0 +1,150 @@
+"""Probabilities of the catalogue: what they keep of the detector's, and what the counts do to them."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claran_plugin.calibration import (
+    Calibration,
+    class_probabilities,
+    count_likelihood,
+    logistic,
+    nearest_class,
+    read_calibration,
+)
+from claran_plugin.errors import InputError
+from claran_plugin.morphology import CLASSES, Counts
+
+NEUTRAL = Calibration(count_weight=0.0)
+
+counts = st.builds(Counts, st.integers(0, 6), st.integers(0, 8))
+calibrations = st.builds(
+    Calibration,
+    sharpness=st.floats(0.2, 2),
+    count_weight=st.floats(0, 3),
+    count_agreement=st.floats(0.2, 0.99),
+    existence=st.tuples(st.floats(0.1, 3), st.floats(-2, 2)),
+)
+
+
+@st.composite
+def detected(draw):
+    """Draw six class probabilities, the rest to 1 being background."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return rng.dirichlet(np.full(6, rng.uniform(0.2, 3))) * draw(st.floats(1e-3, 1))
+
+
+@settings(deadline=None)
+@given(detected(), counts, calibrations)
+def test_probabilities_are_probabilities(values, counted, calibration):
+    result = class_probabilities(values, counted, calibration)
+    assert result.shape == (6,)
+    assert (result >= 0).all()
+    assert result.sum() <= 1 + 1e-12
+
+
+@settings(deadline=None)
+@given(detected(), counts)
+def test_neutral_calibration_changes_nothing(values, counted):
+    np.testing.assert_allclose(class_probabilities(values, counted, NEUTRAL), values, atol=1e-3)
+
+
+@settings(deadline=None)
+@given(detected(), counts, calibrations)
+def test_the_sum_is_the_chance_that_the_source_exists(values, counted, calibration):
+    other = Counts(counted.components + 1, counted.peaks + 1)
+    sums = [class_probabilities(values, c, calibration).sum() for c in (counted, other)]
+    total = np.clip(values.sum(), 1e-4, 1 - 1e-4)
+    a, b = calibration.existence
+    assert sums[0] == pytest.approx(sums[1])
+    assert sums[0] == pytest.approx(1 / (1 + np.exp(-b) * ((1 - total) / total) ** a))
+
+
+@settings(deadline=None)
+@given(detected(), counts, calibrations, st.integers(0, 5), st.floats(0.01, 0.5))
+def test_more_for_a_class_from_the_detector_is_more_in_the_catalogue(values, counted, calibration, kind, more):
+    raised = values.copy()
+    raised[kind] += more * (1 - values.sum())
+    before, after = (class_probabilities(v, counted, calibration)[kind] for v in (values, raised))
+    assert after >= before - 1e-12
+
+
+@settings(deadline=None)
+@given(detected(), calibrations.filter(lambda c: c.count_weight > 0 and c.count_agreement > 0.5))
+def test_counting_a_class_speaks_for_it(values, calibration):
+    counted = [Counts(int(name[0]), int(name[3])) for name in CLASSES]
+    results = np.array([class_probabilities(values, c, calibration) for c in counted])
+    for kind in range(6):
+        assert np.argmax(results[:, kind]) == kind or results[kind, kind] == pytest.approx(results[:, kind].max())
+
+
+@settings(deadline=None)
+@given(detected(), counts, calibrations)
+def test_order_of_classes_is_kept_without_counts(values, counted, calibration):
+    values = np.maximum(values, 2e-4 * values.sum())  # below a ten-thousandth all are taken as equal
+    result = class_probabilities(values, counted, calibration._replace(count_weight=0.0))
+    order = np.argsort(values)
+    assert (np.diff(result[order]) >= -1e-12).all()
+
+
+def test_certainty_is_limited():
+    for total in (0.0, 1.0):
+        values = np.array([total, 0, 0, 0, 0, 0])
+        result = class_probabilities(values, Counts(1, 1), NEUTRAL)
+        assert np.isfinite(result).all()
+        assert result.sum() == pytest.approx(total, abs=2e-4)
+
+
+def test_likelihood_of_counts():
+    likelihood = count_likelihood(Counts(2, 3), 0.8)
+    assert CLASSES[np.argmax(likelihood)] == '2C_3P'
+    assert likelihood.max() == 0.8
+    # one step away: 2C_2P, 1C_3P and 3C_3P
+    assert [likelihood[CLASSES.index(name)] for name in ('2C_2P', '1C_3P', '3C_3P')] == pytest.approx([0.1] * 3)
+    assert likelihood[CLASSES.index('1C_1P')] == pytest.approx(0.2 / 8)
+
+
+@pytest.mark.parametrize(
+    ('counted', 'name'),
+    [((1, 1), '1C_1P'), ((2, 2), '2C_2P'), ((3, 3), '3C_3P'), ((5, 6), '3C_3P'), ((2, 5), '2C_3P'), ((1, 7), '1C_3P')],
+)
+def test_nearest_class(counted, name):
+    assert CLASSES[nearest_class(Counts(*counted))] == name
+
+
+def test_logistic():
+    np.testing.assert_allclose(logistic([0.0, np.log(3)], (1.0, 0.0)), [0.5, 0.75])
+    np.testing.assert_allclose(logistic(2.0, (0.5, -1.0)), 0.5)
+    values = logistic(np.array([-500.0, 500.0]), (1.0, 0.0))
+    np.testing.assert_allclose(values, [0, 1], atol=1e-12)
+
+
+# ---- on disk
+
+
+def test_round_trip(tmp_path):
+    calibration = Calibration(0.7, 1.3, 0.85, (0.9, -0.2), (1.4, 0.3), 0.25)
+    path = tmp_path / 'model.json'
+    path.write_text(json.dumps(calibration._asdict()))
+    assert read_calibration(path) == calibration
+    path.write_text('{}')
+    assert read_calibration(path) == Calibration()
+
+
+@pytest.mark.parametrize(
+    'text', ['', '{"sharpness": ', '[1, 2]', '3', '{"sharpnes": 1}', '{"sharpness": "high"}', '{"existence": [1]}']
+)
+def test_a_bad_file(tmp_path, text):
+    path = tmp_path / 'model.json'
+    path.write_text(text)
+    with pytest.raises(InputError, match=r'model\.json: not a readable calibration .*; restore') as caught:
+        read_calibration(path)
+    assert '\n' not in str(caught.value)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(InputError, match='not a readable calibration'):
+        read_calibration(tmp_path / 'none.json')

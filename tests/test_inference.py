@@ -1,0 +1,353 @@
+"""Loading a detector and looking at pictures; what is wrong with weights, configs and devices is said in one line."""
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from claran_plugin.errors import InputError
+from claran_plugin.models import DEFAULT, config_folder, find_model
+
+pytestmark = pytest.mark.usefixtures('require_detector')
+
+CONFIG = config_folder() / 'claran_compact.py'
+
+
+@pytest.fixture(scope='module')
+def inference(require_detector):
+    from claran_plugin.detection import inference
+
+    return inference
+
+
+@pytest.fixture(scope='module')
+def state(require_detector):
+    """Weights of an untrained model."""
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(CONFIG).model)
+    model.init_weights()
+    return model.state_dict()
+
+
+@pytest.fixture(scope='module')
+def weights(state, tmp_path_factory):
+    path = tmp_path_factory.mktemp('weights') / 'untrained.pth'
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def detector(inference, weights):
+    return inference.Detector(CONFIG, weights, 'cpu')
+
+
+def pictures(number, seed=0, side=132):
+    return np.random.default_rng(seed).integers(0, 256, (number, side, side, 3), dtype=np.uint8)
+
+
+def one_line(caught, *words):
+    text = str(caught.value)
+    assert '\n' not in text
+    assert len(text) < 400
+    for word in words:
+        assert word in text
+
+
+# ---- looking
+
+
+def test_shapes_and_probabilities(detector):
+    results = detector(pictures(3))
+    assert len(results) == 3
+    for found in results:
+        proposals = len(found.scores)
+        assert 0 < proposals <= 30
+        assert found.bboxes.shape == (proposals, 6, 4)
+        assert found.scores.shape == (proposals, 6)
+        assert found.bboxes.dtype == found.scores.dtype == np.float32
+        assert (found.scores >= 0).all()
+        assert (found.scores.sum(axis=1) <= 1 + 1e-6).all()
+        assert (found.bboxes[..., 2:] >= found.bboxes[..., :2]).all()
+        assert found.bboxes.min() >= -0.5 - 1e-3
+        assert found.bboxes.max() <= 131.5 + 1e-3
+
+
+def test_two_detectors_see_the_same(detector, inference, weights):
+    again = inference.Detector(CONFIG, weights, 'cpu')
+    for a, b in zip(detector(pictures(2)), again(pictures(2)), strict=True):
+        np.testing.assert_array_equal(a.bboxes, b.bboxes)
+        np.testing.assert_array_equal(a.scores, b.scores)
+
+
+def test_a_batch_is_as_one_picture_at_a_time(detector):
+    batch = pictures(4)
+    for together, picture in zip(detector(batch), batch, strict=True):
+        (alone,) = detector(picture[None])
+        assert len(alone.scores) == len(together.scores)
+        np.testing.assert_allclose(alone.scores, together.scores, atol=1e-5)
+        np.testing.assert_allclose(alone.bboxes, together.bboxes, atol=1e-2)
+
+
+@pytest.mark.parametrize('number', [0, 1, 4, 5])
+def test_pictures_as_they_come(detector, number):
+    batch = pictures(number)
+    found = list(detector.in_batches(iter(batch), batch_size=2))
+    assert len(found) == number
+    for one, picture in zip(found, batch, strict=True):
+        (alone,) = detector(picture[None])
+        np.testing.assert_allclose(one.scores, alone.scores, atol=1e-5)
+
+
+def test_pictures_are_taken_only_when_needed(detector):
+    taken = []
+
+    def come():
+        for picture in pictures(5):
+            taken.append(picture)
+            yield picture
+
+    results = detector.in_batches(come(), batch_size=2)
+    next(results)
+    assert len(taken) == 2
+
+
+def test_the_same_as_mmdet_s_own_test_step(detector, inference, weights):
+    # mmdet's way from a picture to class-wise boxes, without suppression, gives the same numbers
+    from mmdet.structures import DetDataSample
+
+    model = inference.Detector(CONFIG, weights, 'cpu').model
+    model.roi_head.test_cfg = None
+    picture = pictures(1)[0]
+    size = picture.shape[:2]
+    sample = DetDataSample(
+        metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0))
+    )
+    data = dict(inputs=[torch.from_numpy(picture).permute(2, 0, 1)], data_samples=[sample])
+    with torch.inference_mode():
+        (expected,) = model.test_step(data)
+    (found,) = detector(picture[None])
+    np.testing.assert_allclose(found.scores, expected.pred_instances.scores[:, :6].numpy(), atol=1e-6)
+    boxes = expected.pred_instances.bboxes.numpy().reshape(-1, 6, 4)
+    # mmdet's pixel 0 is 0 ... 1, here it is -0.5 ... 0.5
+    np.testing.assert_allclose(found.bboxes, boxes - 0.5, atol=1e-4)
+
+
+def test_pictures_of_another_size_are_brought_to_the_network_s(detector):
+    small = pictures(1, side=66)
+    (found,) = detector(small)
+    large = np.repeat(np.repeat(small, 2, axis=1), 2, axis=2)
+    assert found.bboxes.max() <= 65.5 + 1e-3
+    assert found.bboxes.max() > 40
+    assert len(detector(large)) == 1
+
+
+def test_a_constant_picture(detector):
+    (found,) = detector(np.zeros((1, 132, 132, 3), np.uint8))
+    assert np.isfinite(found.bboxes).all()
+    assert np.isfinite(found.scores).all()
+
+
+def test_what_the_config_says(detector, weights):
+    assert detector.method == 'S'
+    assert detector.input_size == 132
+    assert detector.weights_hash == hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+
+
+# ---- weights
+
+
+def test_weights_in_half_precision(inference, state, tmp_path, detector):
+    checkpoint, small = tmp_path / 'iter_1.pth', tmp_path / 'small.pth'
+    torch.save(dict(state_dict=state, meta=dict(iter=1), optimizer=dict(state={})), checkpoint)
+    inference.save_weights(checkpoint, small)
+    assert small.stat().st_size < 0.6 * checkpoint.stat().st_size
+    torch.load(small, weights_only=True)
+    _, read = inference.read_weights(small)
+    for name, value in state.items():
+        assert read[name].dtype == value.dtype, name
+        torch.testing.assert_close(read[name], value, rtol=1e-3, atol=1e-4)
+    found, expected = (d(pictures(1))[0] for d in (inference.Detector(CONFIG, small, 'cpu'), detector))
+    if len(found.scores) == len(expected.scores):
+        np.testing.assert_allclose(found.scores.mean(axis=0), expected.scores.mean(axis=0), atol=0.02)
+
+
+def write(path, content):
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    'content',
+    [b'', b'no weights at all', b'PK\x03\x04broken', [1, 2], dict(a=1), dict(state_dict=dict(a='b')), torch.zeros(2)],
+    ids=['empty', 'text', 'broken', 'list', 'numbers', 'texts', 'tensor'],
+)
+def test_unreadable_weights(inference, tmp_path, content):
+    path = write(tmp_path / 'bad.pth', content)
+    with pytest.raises(InputError) as caught:
+        inference.Detector(CONFIG, path, 'cpu')
+    one_line(caught, str(path), ';')
+
+
+def test_weights_that_hold_code(inference, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (print, ('sprung',))
+
+    path = write(tmp_path / 'trap.pth', dict(state_dict=Trap()))
+    with pytest.raises(InputError) as caught:
+        inference.read_weights(path)
+    one_line(caught, 'trap.pth: not a readable weights file')
+
+
+def test_truncated_weights(inference, weights, tmp_path):
+    path = tmp_path / 'half.pth'
+    path.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    with pytest.raises(InputError) as caught:
+        inference.read_weights(path)
+    one_line(caught, 'half.pth: not a readable weights file')
+
+
+def test_no_weights_file(inference, tmp_path):
+    for path in (tmp_path / 'none.pth', tmp_path):
+        with pytest.raises(InputError) as caught:
+            inference.read_weights(path)
+        one_line(caught, 'no such weights file', '--weights')
+
+
+def test_weights_of_another_model(inference, state, tmp_path):
+    foreign = {name: value for name, value in state.items() if 'fc_cls' not in name}
+    foreign['backbone.more'] = torch.zeros(3)
+    foreign['roi_head.bbox_head.fc_reg.weight'] = torch.zeros(8, 256)
+    path = write(tmp_path / 'foreign.pth', dict(state_dict=foreign))
+    with pytest.raises(InputError) as caught:
+        inference.Detector(CONFIG, path, 'cpu')
+    one_line(
+        caught,
+        'foreign.pth: weights of another model: 2 missing (roi_head.bbox_head.fc_cls.bias, ...)',
+        '1 unknown (backbone.more, ...)',
+        '1 of another shape (roi_head.bbox_head.fc_reg.weight, ...)',
+        '--model',
+    )
+
+
+def test_weights_of_nothing(inference, tmp_path):
+    path = write(tmp_path / 'nothing.pth', {})
+    with pytest.raises(InputError) as caught:
+        inference.Detector(CONFIG, path, 'cpu')
+    one_line(caught, 'nothing.pth')
+
+
+# ---- devices and configs
+
+
+@pytest.mark.parametrize('device', ['cuda:77', 'nonsense', 'cpu:x', '', 'meta', 'cuda:-1'])
+def test_a_device_that_is_not_there(inference, weights, device):
+    with pytest.raises(InputError) as caught:
+        inference.Detector(CONFIG, weights, device)
+    one_line(caught, '--device')
+
+
+def test_auto_is_a_device(inference, weights):
+    detector = inference.Detector(CONFIG, weights, 'auto')
+    assert detector.device.type == ('cuda' if torch.cuda.is_available() else 'cpu')
+
+
+@pytest.mark.parametrize(
+    'text', ['model = dict(', 'x = 1', "_base_ = './none.py'", 'raise ValueError("two\\nlines")'],
+    ids=['syntax', 'no model', 'no base', 'error'],
+)  # fmt: skip
+def test_a_bad_config(inference, weights, tmp_path, text):
+    path = tmp_path / 'bad.py'
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        inference.Detector(path, weights, 'cpu')
+    one_line(caught, 'bad.py')
+
+
+def test_a_config_that_builds_nothing(inference, weights, tmp_path):
+    path = tmp_path / 'odd.py'
+    path.write_text("model = dict(type='NoSuchDetector')")
+    with pytest.raises(InputError) as caught:
+        inference.Detector(path, weights, 'cpu')
+    one_line(caught, 'odd.py')
+
+
+def test_no_config(inference, weights, tmp_path):
+    with pytest.raises(InputError) as caught:
+        inference.Detector(tmp_path / 'none.py', weights, 'cpu')
+    one_line(caught, 'none.py: no such config')
+
+
+# ---- finding models
+
+
+def test_the_bundled_model_is_there(inference):
+    found = find_model()
+    assert found.name == f'claran_{DEFAULT}'
+    assert found.config.read_bytes() == CONFIG.read_bytes()
+    assert found.weights.stat().st_size <= 15e6
+    torch.load(found.weights, weights_only=True)
+    assert len(inference.Detector(found.config, found.weights, 'cpu')(pictures(1))) == 1
+
+
+def test_a_model_by_name_or_path(weights):
+    by_name, by_stem = find_model('compact', weights), find_model('claran_compact', weights)
+    by_path = find_model(str(CONFIG), weights)
+    assert by_name == by_stem
+    assert by_path.config.samefile(by_name.config)
+    assert by_name.weights == weights
+    assert by_name.calibration is None
+
+
+def test_calibration_lies_beside_the_weights(tmp_path):
+    path = tmp_path / 'mine.pth'
+    path.touch()
+    (tmp_path / 'mine.json').write_text('{}')
+    assert find_model('compact', path).calibration == tmp_path / 'mine.json'
+
+
+def test_unknown_models(tmp_path):
+    with pytest.raises(InputError) as caught:
+        find_model('huge')
+    one_line(caught, 'huge: no such model; give one of compact', '--model')
+    with pytest.raises(InputError) as caught:
+        find_model('compact', tmp_path / 'none.pth')
+    one_line(caught, 'none.pth: no such weights file', '--weights')
+
+
+# ---- an incomplete installation
+
+
+@pytest.mark.parametrize(
+    ('missing', 'said'),
+    [
+        ('torch', 'PyTorch is not installed'),
+        ('mmcv._ext', 'built without its compiled operators'),
+        ('mmdet.models', 'mmdet cannot be imported'),
+    ],
+)
+def test_an_incomplete_stack_is_named(missing, said):
+    code = f"""
+import sys
+sys.modules[{missing!r}] = None
+try:
+    import claran_plugin.detection
+except ImportError as err:
+    print(err)
+"""
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.strip().splitlines()
+    assert said in line
+    assert 'make venv' in line

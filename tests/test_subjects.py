@@ -1,0 +1,384 @@
+"""Fields of view and footprints: where they lie, what they show, and the way between image, field and sky."""
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.nddata import CCDData
+from astropy.table import QTable
+from astropy.wcs import WCS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from claran_plugin.components import from_pybdsf, run_pybdsf
+from claran_plugin.contours import noise
+from claran_plugin.errors import InputError
+from claran_plugin.footprints import island_components, islands_of, on_image
+from claran_plugin.images import read_image
+from claran_plugin.subjects import FIELD_PIXELS, PIXELS_PER_BEAM, Sky, Subject, choose_centres, isolated, resample
+
+PIXEL = 1.8
+BEAM = 5.4
+BEAM_PIX = BEAM / PIXEL
+INNER = 0.3 * FIELD_PIXELS * BEAM_PIX / PIXELS_PER_BEAM
+"""Half of the inner part of a field of view, image pixels."""
+
+
+def make_wcs(size, sky=(150.0, 30.0), *, turn_deg=0.0, mirror=False, pixel=PIXEL, projection='TAN'):
+    """Make a WCS; with `turn_deg`, y points that far from north towards east; `mirror` puts east on the right."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = [f'RA---{projection}', f'DEC--{projection}']
+    wcs.wcs.crval = sky
+    wcs.wcs.crpix = [(size + 1) / 2] * 2
+    wcs.wcs.cdelt = [pixel / 3600 * (1 if mirror else -1), pixel / 3600]
+    turn = np.radians(turn_deg) * (-1 if mirror else 1)
+    wcs.wcs.pc = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    wcs.wcs.set()
+    return wcs
+
+
+def make_image(data, wcs=None, beam=BEAM):
+    data = np.asarray(data, np.float32)
+    meta = dict(BMAJ=beam / 3600, BMIN=beam / 3600, BPA=0.0, BUNIT='Jy/beam', FILENAME='field.fits')
+    return CCDData(data, unit='Jy / beam', wcs=wcs or make_wcs(data.shape[0]), meta=meta, mask=~np.isfinite(data))
+
+
+def noisy(size, seed=0, rms=1e-4):
+    sigma = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(size, size)), BEAM_PIX / 2.3548)
+    return sigma * rms / sigma.std()
+
+
+def standard_table(sky, major=10.0, minor=6.0, angle=0.0, island=-1):
+    """Make a standard component table of equal components."""
+    n = len(sky)
+    return QTable(
+        {
+            'Component_id': np.arange(n),
+            'RA': sky.ra.deg * u.deg,
+            'DEC': sky.dec.deg * u.deg,
+            'Total_flux': np.full(n, 0.01) * u.Jy,
+            'E_Total_flux': np.full(n, 1e-4) * u.Jy,
+            'Peak_flux': np.full(n, 0.01) * u.Jy / u.beam,
+            'Maj': np.full(n, major) * u.arcsec,
+            'Min': np.full(n, minor) * u.arcsec,
+            'PA': np.full(n, angle) * u.deg,
+            'Isl_id': np.broadcast_to(island, n).copy(),
+            'S_Code': np.full(n, 'S'),
+        }
+    )
+
+
+# ---- cutting out
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.tuples(st.floats(-40, 140), st.floats(-40, 110)),
+    st.sampled_from([0.25, 0.75, 1.0, 1.31, 3.0]),
+    st.integers(2, 60),
+    st.sampled_from([0, 1]),
+)
+def test_resampling_against_plain_interpolation(centre, step, size, order):
+    data = np.random.default_rng(0).normal(size=(80, 100))
+    data[20:25, 30:40] = np.nan
+    offset = (np.arange(size) - (size - 1) / 2) * step
+    y, x = np.meshgrid(centre[1] + offset, centre[0] + offset, indexing='ij')
+    expected = ndimage.map_coordinates(np.nan_to_num(data), [y, x], order=order, mode='constant')
+    found = resample(data, np.array(centre), step, size, order=order)
+    # on the very edge rounding decides, and half-way between two pixels either is the nearest
+    sure = np.ones(x.shape, bool)
+    for position, n in ((x, 100), (y, 80)):
+        sure &= (np.abs(position) > 1e-6) & (np.abs(position - (n - 1)) > 1e-6)
+        if order == 0:
+            sure &= np.abs(position % 1 - 0.5) > 1e-6
+    np.testing.assert_allclose(found[sure], expected[sure], atol=1e-9)
+
+
+def test_resampling_at_the_same_scale_is_a_cut():
+    data = np.random.default_rng(0).normal(size=(50, 60))
+    np.testing.assert_array_equal(resample(data, np.array([30.0, 20.0]), 1.0, 11), data[15:26, 25:36])
+    np.testing.assert_array_equal(resample(data, np.array([30.5, 20.5]), 1.0, 10), data[16:26, 26:36])
+
+
+def test_outside_the_image_there_is_nothing():
+    data = np.ones((50, 60))
+    for centre in ([-1e6, 3.0], [30.0, 1e5], [-500.0, -500.0]):
+        assert not resample(data, np.array(centre), 1.0, 20).any()
+
+
+@pytest.mark.parametrize('beam', [4.2, 5.4, 11.0])
+def test_a_source_lies_where_its_box_says(beam):
+    # a point source in the image is found at the same place by way of the field of view
+    x0, y0 = 137.3, 88.6
+    y, x = np.mgrid[:260, :300]
+    sigma = beam / 2.3548 / PIXEL
+    data = np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / (2 * sigma**2)) + noisy(300, rms=1e-4)[:260]
+    sky = Sky(make_image(data, make_wcs(300), beam=beam))
+    subject = sky.cut(np.array([131.0, 95.2]))
+    assert subject.radio.shape == (FIELD_PIXELS, FIELD_PIXELS)
+    total = np.where(subject.radio > 0.05 * subject.radio.max(), subject.radio, 0)
+    yc, xc = ndimage.center_of_mass(total)
+    width = PIXELS_PER_BEAM
+    box = subject.to_image(np.array([xc - width / 2, yc - width / 2, xc + width / 2, yc + width / 2]))
+    np.testing.assert_allclose((box[:2] + box[2:]) / 2, [x0, y0], atol=0.15)
+    # a field shows every beam as four pixels
+    np.testing.assert_allclose(box[2:] - box[:2], beam / PIXEL)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.tuples(st.floats(-100, 3000), st.floats(-100, 3000)),
+    st.floats(0.1, 10),
+    st.lists(st.tuples(*[st.floats(-20, 150)] * 2), min_size=1, max_size=5),
+)
+def test_to_image_is_the_inverse_of_the_cut(centre, step, points):
+    xy = np.array(points)
+    subject = Subject(np.array(centre), step, np.empty(0), None)
+    on_image_xy = subject.to_image(np.column_stack([xy, xy]))
+    back = (on_image_xy[:, :2] - centre) / step + (FIELD_PIXELS - 1) / 2
+    np.testing.assert_allclose(back, xy, atol=1e-6)
+    np.testing.assert_array_equal(on_image_xy[:, :2], on_image_xy[:, 2:])
+
+
+def test_the_field_of_view_is_33_beams_or_as_asked():
+    image = make_image(noisy(200))
+    sky = Sky(image)
+    assert sky.field_pix * PIXEL / BEAM == pytest.approx(33)
+    assert Sky(image, field_arcsec=300).field_pix * PIXEL == pytest.approx(300)
+
+
+def test_brightness_is_in_units_of_the_noise():
+    data = noisy(200, rms=2e-4)
+    sky = Sky(make_image(data))
+    cut = sky.cut(np.array([100.0, 100.0])).radio
+    assert noise(cut) == pytest.approx(1, rel=0.1)
+    louder = Sky(make_image(data * 1000)).cut(np.array([100.0, 100.0])).radio
+    np.testing.assert_allclose(louder, cut, atol=1e-4)
+
+
+def test_infrared_is_cut_with_the_radio():
+    data = noisy(200)
+    infrared = CCDData(np.arange(40000.0).reshape(200, 200), unit='', wcs=make_wcs(200))
+    subject = Sky(make_image(data), infrared).cut(np.array([90.0, 105.0]))
+    np.testing.assert_allclose(
+        subject.infrared, resample(infrared.data, np.array([90.0, 105.0]), subject.step, FIELD_PIXELS)
+    )
+    assert Sky(make_image(data)).cut(np.array([90.0, 105.0])).infrared is None
+
+
+# ---- noise
+
+
+def test_noise_of_a_small_image_is_one_number():
+    data = noisy(200)
+    sky = Sky(make_image(data))
+    assert sky.noise_at(np.array([10.0, 10.0])) == sky.noise_at(np.array([190.0, 50.0])) == pytest.approx(noise(data))
+
+
+def test_noise_of_a_large_image_follows_it():
+    size = 900
+    ramp = np.linspace(1, 5, size)
+    sky = Sky(make_image(noisy(size) * ramp))
+    for x in (100, 450, 800):
+        assert sky.noise_at(np.array([x, 450.0])) == pytest.approx(1e-4 * ramp[x], rel=0.2)
+    for xy in ([-5000.0, 20.0], [1e6, 1e6]):
+        assert np.isfinite(sky.noise_at(np.array(xy)))
+
+
+def test_an_image_without_noise_can_be_looked_at():
+    data = np.zeros((200, 200))
+    data[90:95, 90:95] = 1.0
+    cut = Sky(make_image(data)).cut(np.array([92.0, 92.0])).radio
+    assert np.isfinite(cut).all()
+    assert cut.max() > 5
+
+
+# ---- where to look
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1))
+def test_every_component_is_in_the_inner_part_of_a_field(seed):
+    rng = np.random.default_rng(seed)
+    sky = Sky(make_image(noisy(200)))
+    xy = rng.uniform(0, 1000, (rng.integers(1, 60), 2))
+    centres = choose_centres(xy, rng.random(len(xy)), sky)
+    offset = np.abs(xy[:, None] - centres[None]).max(axis=2)
+    assert (offset.min(axis=1) < INNER).all()
+    # and no field is there twice
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=2) + np.eye(len(centres)) * 1e9
+    assert apart.min() > 2 * BEAM_PIX
+
+
+def test_pairs_are_seen_as_a_whole():
+    sky = Sky(make_image(noisy(200)))
+    for beams in (10, 20, 29):
+        xy = np.array([[300.0, 300.0], [300.0 + beams * BEAM_PIX, 300.0]])
+        centres = choose_centres(xy, np.array([1.0, 0.5]), sky)
+        both = np.abs(xy[None] - centres[:, None]).max(axis=(1, 2))
+        assert both.min() < 0.5 * sky.field_pix, beams
+
+
+@pytest.mark.parametrize('field_arcsec', [20.0, 600.0])
+def test_fields_of_another_size_still_show_every_component(field_arcsec):
+    sky = Sky(make_image(noisy(200)), field_arcsec=field_arcsec)
+    xy = np.random.default_rng(0).uniform(0, 200, (60, 2))
+    centres = choose_centres(xy, np.ones(60), sky)
+    offset = np.abs(xy[:, None] - centres[None]).max(axis=2)
+    assert (offset.min(axis=1) < 0.3 * sky.field_pix).all()
+
+
+def test_bright_components_are_in_the_middle():
+    sky = Sky(make_image(noisy(200)))
+    xy = np.array([[100.0, 100.0], [103.0, 100.0], [106.0, 100.0]])
+    np.testing.assert_array_equal(choose_centres(xy, np.array([1.0, 9.0, np.nan]), sky), xy[[1]])
+    assert choose_centres(np.empty((0, 2)), np.empty(0), sky).shape == (0, 2)
+
+
+def test_isolated():
+    sky = Sky(make_image(noisy(200)))
+    half = sky.field_pix / 2
+    xy = np.array([[0.0, 0.0], [0.0, 1.1 * half], [1000.0, 0.0], [1000 + 0.9 * half, 0.0], [3000.0, 0.0], [5000.0, 0]])
+    width = BEAM_PIX * np.array([1.0, 1.2, 1.0, 1.0, 2.0, np.nan])
+    assert isolated(xy, width, sky).tolist() == [True, True, False, False, False, False]
+    assert isolated(xy[:1], width[:1], sky).tolist() == [True]
+    assert isolated(xy[:0], width[:0], sky).shape == (0,)
+
+
+# ---- components on the image
+
+
+@pytest.mark.parametrize('sky', [(0.0, -40.0), (359.9999, 10.0), (83.0, 89.995), (200.0, -89.99), (12.0, 0.0)])
+@pytest.mark.parametrize('options', [{}, {'turn_deg': 37.0}, {'mirror': True}, {'turn_deg': 200, 'mirror': True}])
+def test_positions_across_the_break_and_at_the_poles(sky, options):
+    size = 200
+    wcs = make_wcs(size, sky, **options)
+    xy = np.array([[20.0, 30.0], [99.5, 99.5], [180.0, 60.0], [60.0, 150.0]])
+    standard = standard_table(wcs.pixel_to_world(*xy.T))
+    found = on_image(standard, Sky(make_image(noisy(size), wcs)))
+    np.testing.assert_allclose(found.xy, xy, atol=1e-4)
+
+
+@pytest.mark.parametrize('sky', [(150.0, 30.0), (0.0, -70.0), (40.0, 89.98)])
+@pytest.mark.parametrize('options', [{}, {'turn_deg': 25.0}, {'mirror': True}, {'turn_deg': -70.0, 'mirror': True}])
+@pytest.mark.parametrize('angle', [0.0, 35.0, 120.0])
+def test_shapes_against_a_gaussian_drawn_on_the_sky(sky, options, angle):
+    # every pixel's position on the sky tells its brightness, and the moments of the picture tell the covariance
+    size, major, minor = 121, 24.0, 12.0
+    wcs = make_wcs(size, sky, **options)
+    centre = wcs.pixel_to_world(58.0, 63.0)
+    y, x = np.mgrid[:size, :size]
+    pixels = wcs.pixel_to_world(x, y)
+    separation, bearing = centre.separation(pixels).arcsec, centre.position_angle(pixels).rad
+    along = separation * np.cos(bearing - np.radians(angle))
+    across = separation * np.sin(bearing - np.radians(angle))
+    weight = np.exp(-4 * np.log(2) * ((along / major) ** 2 + (across / minor) ** 2))
+    weight /= weight.sum()
+    mx, my = (weight * x).sum(), (weight * y).sum()
+    expected = [
+        [(weight * (x - mx) ** 2).sum(), (weight * (x - mx) * (y - my)).sum()],
+        [(weight * (x - mx) * (y - my)).sum(), (weight * (y - my) ** 2).sum()],
+    ]
+    found = on_image(standard_table(centre[None], major, minor, angle), Sky(make_image(noisy(size), wcs)))
+    np.testing.assert_allclose(found.xy, [[mx, my]], atol=0.01)
+    np.testing.assert_allclose(found.covariance[0], expected, atol=0.02 * np.trace(expected))
+
+
+def test_components_without_shape_are_as_wide_as_the_beam():
+    wcs = make_wcs(100)
+    standard = standard_table(wcs.pixel_to_world([50.0, 20.0], [50.0, 80.0]), np.nan, np.nan, np.nan)
+    standard['Maj'][1] = standard['Min'][1] = 0 * u.arcsec
+    covariance = on_image(standard, Sky(make_image(noisy(100), wcs))).covariance
+    np.testing.assert_allclose(covariance[0], np.eye(2) * (BEAM_PIX / 2.3548) ** 2, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(covariance[1], np.eye(2) * (BEAM_PIX / 2.3548 / 3) ** 2, rtol=1e-4, atol=1e-9)
+
+
+def test_components_of_another_field():
+    wcs = make_wcs(100)
+    sky = Sky(make_image(noisy(100), wcs))
+    elsewhere = standard_table(SkyCoord([10.0, 330.0], [-50.0, -30.0], unit='deg'))
+    with pytest.raises(InputError, match=r'cat\.fits: none of its 2 components lies on the image, whose centre is at 150'):
+        on_image(elsewhere, sky, 'cat.fits')
+
+
+def test_components_beside_the_image_are_kept():
+    wcs = make_wcs(100, projection='SIN')
+    # inside, just outside, and beyond the horizon
+    standard = standard_table(SkyCoord([150.0, 150.2, 330.0, 331.0], [30.0, 30.0, -30.0, -30.0], unit='deg'))
+    found = on_image(standard, Sky(make_image(noisy(100), wcs)))
+    assert np.isfinite(found.xy).all()
+    assert np.isfinite(found.covariance).all()
+    assert (np.linalg.eigvalsh(found.covariance) > 0).all()
+    assert len({tuple(xy) for xy in found.xy.tolist()}) == 4
+    assert len(set(found.island.tolist())) == 4
+
+
+def test_no_component():
+    found = on_image(standard_table(SkyCoord([], [], unit='deg')), Sky(make_image(noisy(100))))
+    assert (found.xy.shape, found.covariance.shape, found.flux.shape) == ((0, 2), (0, 2, 2), (0,))
+
+
+# ---- islands
+
+
+def two_islands():
+    data = noisy(150)
+    data[40:50, 40:70] += 0.01
+    data[100:110, 100:110] += 0.01
+    return make_image(data)
+
+
+def test_islands_are_found_where_a_catalogue_names_none():
+    image = two_islands()
+    sky = image.wcs.pixel_to_world([45.0, 65.0, 105.0, 20.0, 22.0], [45.0, 45.0, 105.0, 120.0, 121.0])
+    island = on_image(standard_table(sky), Sky(image)).island
+    assert island[0] == island[1]
+    assert len(set(island.tolist())) == 4  # each of the two that lie on no island is for itself
+    assert (island >= 0).all()
+    named = on_image(standard_table(sky, island=np.array([3, 4, 3, -1, -1])), Sky(image)).island
+    assert named[0] == named[2] != named[1]
+    assert len(set(named.tolist())) == 4
+
+
+def test_islands_of_positions_outside_the_image():
+    assert islands_of(np.array([[45.0, 45.0], [-3.0, 5.0], [1e6, 1e6]]), Sky(two_islands())).tolist()[1:] == [-1, -1]
+
+
+def test_island_table_against_pybdsf():
+    # of one point source: position, flux density and width
+    wcs = make_wcs(256)
+    y, x = np.mgrid[:256, :256]
+    sigma = BEAM_PIX / 2.3548
+    data = noisy(256) + 0.05 * np.exp(-((x - 100.4) ** 2 + (y - 140.7) ** 2) / (2 * sigma**2))
+    image = make_image(data, wcs)
+    table = island_components(Sky(image))
+    assert len(table) == 1
+    found = SkyCoord(table['RA'], table['DEC'], unit='deg')
+    assert found.separation(wcs.pixel_to_world(100.4, 140.7)).arcsec < 0.2
+    (row,) = from_pybdsf(run_pybdsf(image, frequency=1.4e9))
+    assert found.separation(SkyCoord(row['RA'], row['DEC'])).arcsec < 0.2
+    assert table['Total_flux'][0] == pytest.approx(row['Total_flux'].to_value(u.Jy), rel=0.1)
+    assert table['Peak_flux'][0] == pytest.approx(0.05, rel=0.1)
+    assert table['Maj'][0] * 3600 == pytest.approx(BEAM, rel=0.15)
+    assert table['Total_flux'].unit == u.Jy
+
+
+def test_island_table_of_an_empty_image():
+    table = island_components(Sky(make_image(noisy(100))))
+    assert len(table) == 0
+    assert {'RA', 'DEC', 'Total_flux', 'Peak_flux', 'Maj', 'Min', 'PA', 'Isl_id'} <= set(table.colnames)
+
+
+def test_a_real_image(data_dir):
+    # 3' of FIRST around a subject are the same sky as the image, pixel by pixel
+    path = sorted((data_dir / 'first' / 'rgz_train').glob('FIRSTJ*.fits*'))[0]
+    image = read_image(path, survey='first')
+    sky = Sky(image)
+    centre = np.array([90.0, 75.0])
+    subject = sky.cut(centre)
+    y, x = np.unravel_index(np.argmax(subject.radio), subject.radio.shape)
+    px, py = np.round(subject.to_image([x, y, x, y])[:2]).astype(int)
+    near = image.data[py - 1 : py + 2, px - 1 : px + 2].max() / sky.noise_at(centre)
+    assert subject.radio.max() == pytest.approx(near, rel=0.1)
+    assert sky.field_pix * 1.8 == pytest.approx(178.2, rel=1e-3)

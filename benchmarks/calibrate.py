@@ -2,11 +2,14 @@
 
     python benchmarks/calibrate.py --data DIR --weights FILE [--model NAME|CONFIG] -o CALIBRATION.json
 
-Data and weights are those of ``real_first.py``. Prints the negative log likelihood per source before and after, and the
-reliability of the result in bins; put the file beside the weights, with their name and the ending ``.json``.
+Data and weights are those of ``real_first.py``. Prints the negative log likelihood per source before and after, and in
+bins how reliable the calibration of each fold is that was fitted on the other four. The file belongs beside the
+weights, with their name and the ending ``.json``. With ``{fold}`` in its name, one file per fold is written, fitted on
+the other four.
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +30,7 @@ from claran_plugin.morphology import Counts
 from claran_plugin.pipeline import Associator
 from claran_plugin.sources import measure
 from claran_plugin.subjects import Sky
+from claran_plugin.training_data import N_FOLDS
 
 
 class Sample(NamedTuple):
@@ -53,27 +57,49 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--cache', type=Path)
     parser.add_argument('-o', '--output', type=Path, required=True)
     arguments = parser.parse_args(argv)
-    samples, memberships = [], []
+    collected = []
     associators: dict[str, Associator] = {}
     for field in tqdm(read_fields(arguments.data, arguments.cache), disable=None):
         path = arguments.weights.format(fold=field.fold)
         if path not in associators:
             associators[path] = Associator(arguments.model, path)
-        found, membership = collect(field, associators[path])
-        samples += found
-        memberships.append(membership)
-    calibration = fit(samples)
-    margin = np.concatenate([m.margin for m in memberships])
-    right = np.concatenate([m.right for m in memberships])
-    calibration = calibration._replace(membership=fit_line(margin, right))
-    print(f'{len(samples)} detections, {sum(s.label is not None for s in samples)} of true sources; {len(right)} components')
-    print(f'negative log likelihood per detection {loss(samples, Calibration()):.3f} -> {loss(samples, calibration):.3f}')
-    probabilities = np.array([class_probabilities(s.detected, s.counts, calibration) for s in samples])
-    chosen = probabilities.argmax(axis=1)
-    correct = np.array([s.label == k for s, k in zip(samples, chosen, strict=True)])
-    print_reliability('Morph_Prob', probabilities.max(axis=1), correct)
-    print_reliability('Assoc_Prob', logistic(margin, calibration.membership), right)
-    arguments.output.write_text(json.dumps({k: np.round(v, 4).tolist() for k, v in calibration._asdict().items()}, indent=1) + '\n')
+        collected.append((field.fold, *collect(field, associators[path])))
+    everything = fit([c[1:] for c in collected])
+    without = [fit([c[1:] for c in collected if c[0] != fold]) for fold in range(N_FOLDS)]
+    if '{fold}' in str(arguments.output):
+        for fold, calibration in enumerate(without):
+            write(calibration, Path(str(arguments.output).format(fold=fold)))
+    else:
+        write(everything, arguments.output)
+    report(collected, everything, without)
+
+
+def report(
+    collected: list[tuple[int, list[Sample], Membership]], everything: Calibration, without: list[Calibration]
+) -> None:
+    """Print likelihoods, and the reliability of what each fold's sources are told by the calibration of the others."""
+    samples = [sample for _, found, _ in collected for sample in found]
+    n_true = sum(s.label is not None for s in samples)
+    print(f'{len(samples)} detections, {n_true} of true sources')
+    print(
+        f'negative log likelihood per detection {loss(samples, Calibration()):.3f} -> {loss(samples, everything):.3f}'
+    )
+    stated, correct, member_stated, member_right = [], [], [], []
+    for fold, found, membership in collected:
+        for sample in found:
+            probabilities = class_probabilities(sample.detected, sample.counts, without[fold])
+            stated.append(probabilities.max())
+            correct.append(sample.label == int(probabilities.argmax()))
+        member_stated.append(logistic(membership.margin, without[fold].membership))
+        member_right.append(membership.right)
+    print_reliability('Morph_Prob', np.array(stated), np.array(correct))
+    print_reliability('Assoc_Prob', np.concatenate(member_stated), np.concatenate(member_right))
+
+
+def write(calibration: Calibration, path: Path) -> None:
+    """Write a calibration as JSON."""
+    values = {key: np.round(value, 4).tolist() for key, value in calibration._asdict().items()}
+    path.write_text(json.dumps(values, indent=1) + '\n')
 
 
 def collect(field: Field, associator: Associator) -> tuple[list[Sample], Membership]:
@@ -104,8 +130,9 @@ def collect(field: Field, associator: Associator) -> tuple[list[Sample], Members
     return samples, Membership(np.array(margin, float), np.array(right, bool))
 
 
-def fit(samples: list[Sample]) -> Calibration:
+def fit(collected: list[tuple[list[Sample], Membership]]) -> Calibration:
     """Choose the parameters of greatest likelihood; weakly held near neutral ones."""
+    samples = [sample for found, _ in collected for sample in found]
 
     def make(x: NDArray) -> Calibration:
         return Calibration(np.exp(x[0]), np.exp(x[1]), 1 / (1 + np.exp(-x[2])), (float(np.exp(x[3])), float(x[4])))
@@ -115,7 +142,9 @@ def fit(samples: list[Sample]) -> Calibration:
         lambda x: loss(samples, make(x)) + 0.002 * np.sum((x - start) ** 2), start, method='Nelder-Mead',
         options=dict(maxiter=2000),
     )  # fmt: skip
-    return make(result.x)
+    margin = np.concatenate([membership.margin for _, membership in collected])
+    right = np.concatenate([membership.right for _, membership in collected])
+    return make(result.x)._replace(membership=fit_line(margin, right))
 
 
 def loss(samples: list[Sample], calibration: Calibration) -> float:
@@ -144,7 +173,7 @@ def print_reliability(title: str, probability: NDArray, correct: NDArray) -> Non
     edges = np.array([0, 0.3, 0.5, 0.7, 0.85, 0.95, 1.0000001])
     error = 0.0
     print(f'{title}: bin, number, mean probability, share right')
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = (probability >= low) & (probability < high)
         if inside.any():
             stated, true = probability[inside].mean(), correct[inside].mean()

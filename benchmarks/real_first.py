@@ -2,13 +2,13 @@
 
     python benchmarks/real_first.py --data DIR [--weights 'fold_{fold}.pth'] [--model NAME|CONFIG]
 
-DIR holds ``first/rgz_train`` (FIRST images) and ``rgz/catalogue.csv`` (ClaRAN's RGZ DR1 subset). Each image goes through
-PyBDSF; a true source is the set of PyBDSF islands that hold one of its components or have most of their flux in its box.
-It is recovered where exactly those islands form one source. Average precision follows Eq. 12-14 of the paper, on the
-source table's boxes, classes and probabilities inside the 3' that Radio Galaxy Zoo's volunteers saw.
+DIR holds ``first/rgz_train`` (FIRST images) and ``rgz/catalogue.csv`` (ClaRAN's RGZ DR1 subset). Each image goes
+through PyBDSF; a true source is the set of PyBDSF islands that hold one of its components or have most of their flux in
+its box. It is recovered where exactly those islands form one source. Average precision follows Eq. 12-14 of the paper,
+on the source table's boxes, classes and probabilities inside the 3' that Radio Galaxy Zoo's volunteers saw.
 
-The bundled weights have seen these subjects. Give weights that have not: with ``{fold}`` in the name, the subjects of fold
-k are looked at with the weights of fold k, which were trained without them.
+The bundled weights have seen these subjects. Give weights that have not: with ``{fold}`` in the name, the subjects of
+fold k are looked at with the weights of fold k, which were trained without them.
 """
 
 import argparse
@@ -29,7 +29,6 @@ from claran_plugin.evaluation.association_scores import exact_recovery, friends_
 from claran_plugin.evaluation.average_precision import (
     Evaluated,
     average_precision,
-    by_components,
     mean_average_precision,
 )
 from claran_plugin.images import pixel_scale, read_image
@@ -90,13 +89,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         return float(recovered.mean())
 
     show('PyBDSF alone (each island a source)', lambda f: np.asarray(f.components['Isl_id']))
-    trials = [np.concatenate([recovered_sources(f, linked(f, length)) for f in fields]).mean() for length in LINKING_ARCSEC]
+    trials = [
+        np.concatenate([recovered_sources(f, linked(f, length)) for f in fields]).mean() for length in LINKING_ARCSEC
+    ]
     best = LINKING_ARCSEC[int(np.argmax(trials))]
     show(f'friends-of-friends, {best}" (best on these)', lambda f: linked(f, best))
     results = detect_all(fields, arguments.model, arguments.weights)
     show('claran_plugin', lambda f: results[f.name].labels)
-    for title, least in (('every class of at least 0.05, as detectors are evaluated', 0.05), ('likeliest class only', None)):
-        print_precision(title, [evaluated(field, results[field.name].sources, least) for field in fields])
+    sources = [results[field.name].sources for field in fields]
+    print_precision('every class of at least 0.05, as detectors are evaluated', fields, sources, 0.05)
+    print_precision('likeliest class only', fields, sources, None)
 
 
 def read_fields(data: Path, cache: Path | None, limit: int | None = None) -> list[Field]:
@@ -173,16 +175,22 @@ def detect_all(fields: list[Field], model: str, weights: str | None) -> dict[str
     return results
 
 
-def evaluated(field: Field, sources: QTable, least: float | None) -> Evaluated:
+def evaluated(field: Field, sources: QTable, groups: NDArray, least: float | None) -> Evaluated:
     """Bring the source table into the form that average precision is computed from.
 
-    Each class whose probability reaches `least` is a detection of that class; without, the likeliest class is the only one.
+    Parameters
+    ----------
+    groups : (6,) int array
+        Number of the merged class of each class; probabilities of classes that are merged are added.
+    least : float, optional
+        Each class whose probability reaches it is a detection; without, the likeliest class is the only one.
     """
     wcs, scale = field.image.wcs, pixel_scale(field.image)
     centre = np.stack(wcs.world_to_pixel(SkyCoord(sources['Box_RA'], sources['Box_DEC'])), axis=-1)
     half = np.stack([sources['Box_Width'].to_value('arcsec'), sources['Box_Height'].to_value('arcsec')], -1) / scale / 2
     boxes = np.concatenate([centre - half, centre + half], axis=1)
-    probabilities = np.stack([np.asarray(sources[f'P_{name}'], float) for name in CLASSES], axis=-1)
+    single = np.stack([np.asarray(sources[f'P_{name}'], float) for name in CLASSES], axis=-1)
+    probabilities = np.stack([single[:, groups == g].sum(axis=1) for g in np.unique(groups)], axis=-1)
     stated = probabilities >= least if least else probabilities == probabilities.max(axis=1, keepdims=True)
     stated &= np.all((centre > field.seen_box[:2]) & (centre < field.seen_box[2:]), axis=1)[:, None]
     source, label = np.nonzero(stated)
@@ -191,16 +199,21 @@ def evaluated(field: Field, sources: QTable, least: float | None) -> Evaluated:
         label,
         probabilities[source, label],
         np.array([t.box for t in field.truth]).reshape(-1, 4),
-        np.array([t.label for t in field.truth]),
+        groups[[t.label for t in field.truth]],
     )
 
 
-def print_precision(title: str, subjects: list[Evaluated]) -> None:
+def print_precision(title: str, fields: list[Field], sources: list[QTable], least: float | None) -> None:
     """Print average precision per class, and the means over six and three classes."""
+    components = np.array([components_of(name) for name in CLASSES]) - 1
+    six, three = (
+        [
+            average_precision([evaluated(f, s, groups, least) for f, s in zip(fields, sources, strict=True)], k)
+            for k in np.unique(groups)
+        ]
+        for groups in (np.arange(len(CLASSES)), components)
+    )
     print(f'\nAverage precision, {title}')
-    six = [average_precision(subjects, k) for k in range(len(CLASSES))]
-    merged = by_components(subjects, [components_of(name) for name in CLASSES])
-    three = [average_precision(merged, k) for k in range(3)]
     print('class     AP (Eq. 12)  AP (envelope)  true  detected')
     for name, result in zip((*CLASSES, '1C', '2C', '3C'), six + three, strict=True):
         print(f'{name:8s} {result.ap:10.3f} {result.envelope:13.3f} {result.n_true:8d} {result.n_detected:8d}')

@@ -2,8 +2,9 @@
 
     python benchmarks/real_images.py -o DIR IMAGE_OR_FOLDER[:SURVEY] ...
 
-For example ``data/first/fields:first data/vlass data/atca``. Each image gets its own tables and picture in DIR; one line
-per image tells components, sources, sources of several components, seconds, and whether the tables keep the contract.
+For example ``data/first/fields:first data/vlass data/atca``. Each image gets its own tables and picture in DIR; one
+line per image tells components, sources, sources of several components, seconds, and whether the tables keep the
+contract.
 """
 
 import argparse

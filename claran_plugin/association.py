@@ -189,7 +189,8 @@ def _claims(
         xy = components.xy[list(members)]
         middle = (xy.min(axis=0) + xy.max(axis=0)) / 2
         offset = np.abs(centres - middle).max(axis=1) / step
-        shown = np.flatnonzero(np.all(np.abs(centres[:, None] - xy[None]) < step * field_pixels / 2 * 0.95, axis=(1, 2)))
+        reach = step * field_pixels / 2 * 0.95
+        shown = np.flatnonzero(np.all(np.abs(centres[:, None] - xy[None]) < reach, axis=(1, 2)))
         seen = sorted(set(shown.tolist()) | set(views))
         weight = np.exp(-((offset[seen] / VIEW_PIX) ** 2)) + 1e-6
         background = np.full(len(CLASSES), UNSEEN_PROBABILITY / len(CLASSES))
@@ -210,8 +211,8 @@ def _member_sets(
 ) -> list[tuple[frozenset[int], float]]:
     """Give the sets of components that a box claims, with the logarithm of how surely it does.
 
-    One set takes islands as wholes, by the share of their flux; the other takes components one by one and pays for every
-    island that it divides.
+    One set takes islands as wholes, by the share of their flux; the other takes components one by one and pays for
+    every island that it divides.
     """
     sets = []
     whole: set[int] = set()
@@ -276,6 +277,8 @@ def _solve(cluster: list[Hypothesis]) -> tuple[list[Hypothesis], list[float]]:
     columns = np.concatenate([np.full(len(h.members), i) for i, h in enumerate(cluster)])
     exactly_once = LinearConstraint(csc_array((np.ones(len(rows)), (rows, columns))), 1, 1)
     chosen = _best_choice(evidence, exactly_once, np.ones(len(cluster)))
+    if chosen is None:  # the islands, or else their components, are always one
+        raise RuntimeError(f'no exact partition of {len(elements)} components found among {len(cluster)} sets')
     total = evidence[chosen].sum()
     margins = []
     for index in chosen:

@@ -5,7 +5,7 @@ A calibration is fitted on sources that the detector was not trained on, and lie
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,7 +51,9 @@ def read_calibration(path: str | Path) -> Calibration:
     """
     try:
         given = json.loads(Path(path).read_text())
-        values = {k: tuple(map(float, v)) if isinstance(v, list) else float(v) for k, v in given.items()}
+        values: dict[str, Any] = {
+            name: tuple(map(float, value)) if isinstance(value, list) else float(value) for name, value in given.items()
+        }
         calibration = Calibration(**values)
         for name, default in Calibration()._asdict().items():
             if np.shape(getattr(calibration, name)) != np.shape(default):
@@ -82,7 +84,7 @@ def class_probabilities(detected: NDArray, counts: Counts, calibration: Calibrat
 
 
 def count_likelihood(counts: Counts, agreement: float) -> NDArray:
-    """Give the likelihood (6,) of the counts for each class: high for the class they name, falling with the distance."""
+    """Give the likelihood (6,) of the counts for each class: high for the one they name, falling with the distance."""
     distance = np.array([abs(int(n[0]) - counts.components) + abs(int(n[3]) - counts.peaks) for n in CLASSES])
     return np.where(distance == 0, agreement, (1 - agreement) * 0.5**distance)
 

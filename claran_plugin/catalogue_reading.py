@@ -141,7 +141,7 @@ def table_hdu(hdus: fits.HDUList, path: str | Path) -> int:
     tables = [i for i in tables if not isinstance(hdus[i], fits.CompImageHDU)]
     if not tables:
         raise InputError(
-            f'{path}: no table in this FITS file, or truncated; give the whole catalogue that PyBDSF wrote, not the image'
+            f'{path}: no table in this FITS file, or truncated; give the whole catalogue of PyBDSF, not the image'
         )
     named = {i: hdus[i].columns.names for i in tables}
     return next((i for i in tables if _find(named[i], 'RA') and _find(named[i], 'DEC')), tables[0])

@@ -71,7 +71,7 @@ def islands_of(xy: NDArray, sky: Sky) -> NDArray:
 def island_components(sky: Sky) -> Table:
     """Make a component table of an image's islands above the threshold, with positions, fluxes and moments."""
     snr = np.nan_to_num(sky.radio.data) / np.maximum(sky.rms, 1e-30)
-    labels, n = component_labels(snr, sky.beam_pix)
+    labels, _ = component_labels(snr, sky.beam_pix)
     beam_area = np.pi / (4 * np.log(2)) * sky.beam_pix**2
     scale = pixel_scale(sky.radio)
     rows = []

@@ -1,5 +1,6 @@
 """Which detectors come with the package, and finding a config and its weights."""
 
+from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +33,9 @@ def find_model(name: str = DEFAULT, weights: str | Path | None = None) -> Model:
     )
     if config is None:
         known = sorted(path.stem.removeprefix('claran_') for path in folder.glob('claran_*.py'))
-        raise InputError(f'{name}: no such model; give one of {", ".join(known)}, or the path of an mmdet config, with --model')
+        raise InputError(
+            f'{name}: no such model; give one of {", ".join(known)}, or the path of an mmdet config, with --model'
+        )
     path = Path(weights) if weights is not None else PACKAGE / 'weights' / f'{config.stem}.pth'
     if not path.is_file():
         what = 'no such weights file' if weights is not None else 'the package has no weights for this model'
@@ -43,6 +46,4 @@ def find_model(name: str = DEFAULT, weights: str | Path | None = None) -> Model:
 
 def config_folder() -> Path:
     """Give the folder of the mmdet configs."""
-    import claran_plugin.configs
-
-    return Path(claran_plugin.configs.__path__[0])
+    return Path(str(files('claran_plugin.configs').joinpath('.')))

@@ -2,9 +2,9 @@
 
 A source of morphology iC_jP has i *components*, discrete islands of emission, and j *peaks*, local maxima of the
 brightness inside them (Wu et al. 2019, Section 3.1). Radio Galaxy Zoo traces contours at 3 sigma x sqrt(3)^k, where
-sigma is 1.4826 times the median absolute deviation, and takes k = 1, 2, ...: what the paper calls its 4-sigma threshold
-lies at 3 sqrt(3) = 5.2 such sigma (checked on the contours that were shown to the volunteers: 5.20 +- 0.05). A component
-is a lowest contour, a peak is a contour that holds no further one.
+sigma is 1.4826 times the median absolute deviation, and takes k = 1, 2, ...: what the paper calls its 4-sigma
+threshold lies at 3 sqrt(3) = 5.2 such sigma (checked on the contours that were shown to the volunteers: 5.20 +- 0.05).
+A component is a lowest contour, a peak is a contour that holds no further one.
 """
 
 from typing import NamedTuple

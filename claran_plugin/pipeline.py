@@ -94,7 +94,9 @@ class Associator:
                 subjects.append(subject._replace(radio=np.empty(0), infrared=None))
                 yield FUSIONS[method](subject.radio, subject.infrared, rms=1.0)
 
-        boxes, probabilities, field = [np.empty((0, 4))], [np.empty((0, 6))], [np.empty(0, int)]
+        boxes: list[NDArray] = [np.empty((0, 4))]
+        probabilities: list[NDArray] = [np.empty((0, 6))]
+        field: list[NDArray] = [np.empty(0, int)]
         for number, found in enumerate(self.detector.in_batches(pictures())):
             likeliest = found.scores.argmax(axis=1)
             boxes.append(subjects[number].to_image(found.bboxes[np.arange(len(likeliest)), likeliest]))
@@ -175,19 +177,15 @@ def associate(
         associator = Associator(model, weights, device)
     sky = Sky(radio, near_infrared, field_arcsec=fov)
     components = on_image(standard, sky, name)
-    skipped = np.zeros(len(standard), bool)
+    skipped: NDArray = np.zeros(len(standard), bool)
     if not look_at_all:
         widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
         skipped = isolated(components.xy, widths, sky)
     partition, n_fields = associator.partition(sky, components, ~skipped, progress)
     groups = describe_sources(sky, components, partition, skipped, associator.calibration)
     sources = build_source_table(standard, partition.labels, groups)
-    assoc_prob = np.zeros(len(standard))
-    if len(standard):
-        assoc_prob = logistic(partition.margin, associator.calibration.membership)[partition.labels]
-    table = build_component_table(
-        original, sources, partition.labels, assoc_prob, overwrite_columns=overwrite_columns
-    )
+    assoc_prob = logistic(partition.margin, associator.calibration.membership)[partition.labels]
+    table = build_component_table(original, sources, partition.labels, assoc_prob, overwrite_columns=overwrite_columns)
     provenance = {
         'CLVERS': __version__,
         'CLMODEL': associator.name,
@@ -206,7 +204,9 @@ def associate_pybdsf(img: Any, infrared: ImageLike | None = None, **options: Any
     return associate(radio, Table(from_pybdsf(img, 'srl')), infrared, **options)
 
 
-def run(image: ImageLike, infrared: ImageLike | None = None, *, pybdsf: dict | None = None, **options: Any) -> tuple[Any, CCDData]:
+def run(
+    image: ImageLike, infrared: ImageLike | None = None, *, pybdsf: dict | None = None, **options: Any
+) -> tuple[Any, CCDData]:
     """Run PyBDSF on an image; give its image object and the image as it was read.
 
     Raises
@@ -214,10 +214,14 @@ def run(image: ImageLike, infrared: ImageLike | None = None, *, pybdsf: dict | N
     InputError
         Where the image lacks something that PyBDSF needs, the frequency for one.
     """
-    radio = read_image(image, beam=options.get('beam'), frequency=options.get('frequency'), survey=options.get('survey'))
+    radio = read_image(
+        image, beam=options.get('beam'), frequency=options.get('frequency'), survey=options.get('survey')
+    )
     if 'RESTFRQ' not in radio.meta:
         name = radio.meta.get('FILENAME', 'image')
-        raise InputError(f'{name}: no frequency in the header, which PyBDSF needs; give it with --frequency HZ or --survey')
+        raise InputError(
+            f'{name}: no frequency in the header, which PyBDSF needs; give it with --frequency HZ or --survey'
+        )
     return run_pybdsf(radio, **(pybdsf or {})), radio
 
 

@@ -231,6 +231,7 @@ def _header(n_pix: int, centre: SkyCoord, pixel_arcsec: float, beam_arcsec: floa
     header['BMIN'] = (beam_arcsec / 3600, '[deg]')
     header['BPA'] = (0.0, '[deg]')
     header['RESTFRQ'] = (frequency_hz, '[Hz]')
+    header['RESTFREQ'] = (frequency_hz, '[Hz] the same under the name that PyBDSF reads')
     header['OBJECT'] = 'simulation'
     return header
 

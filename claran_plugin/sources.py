@@ -106,9 +106,7 @@ def measure(
     return Measured(counts, (box - (size - 1) / 2) * step + np.tile(centre, 2))
 
 
-def _box(
-    hypothesis: Hypothesis, measured: Measured, components: Components, members: NDArray, sky: Sky
-) -> NDArray:
+def _box(hypothesis: Hypothesis, measured: Measured, components: Components, members: NDArray, sky: Sky) -> NDArray:
     """Take the detector's box, else the one around what was counted, else one around the components."""
     if hypothesis.box is not None:
         return hypothesis.box
@@ -141,7 +139,7 @@ def _flags(sky: Sky, box: NDArray, counts: Counts, chosen: int, probability: flo
 
 def _to_table(rows: list[tuple], sky: Sky) -> QTable:
     n = len(rows)
-    columns = list(zip(*rows, strict=True)) if rows else [[]] * 7
+    columns: list = list(zip(*rows, strict=True)) if rows else [[]] * 7
     boxes = np.array(columns[6], float).reshape(n, 4)
     table = QTable()
     table['Morphology'] = np.array(columns[0], dtype='U5')

@@ -70,9 +70,9 @@ class Sky:
         self.radio = radio
         self.infrared = infrared
         small = max(radio.shape) <= SMALL_IMAGE_BEAMS * self.beam_pix
-        self.rms = np.float32(noise(radio.data)) if small else noise_map(radio.data, self.beam_pix)
+        self.rms: NDArray = np.asarray(noise(radio.data), np.float32) if small else noise_map(radio.data, self.beam_pix)
         if np.ndim(self.rms) == 0 and self.rms == 0:
-            self.rms = np.float32(np.nanstd(radio.data))
+            self.rms = np.asarray(np.nanstd(radio.data), np.float32)
 
     @property
     def field_pix(self) -> float:

@@ -2,7 +2,7 @@
 # leaves its own out, with ``--cfg-options train_dataloader.dataset.without_folds='[0]'``.
 _base_ = './claran_compact.py'
 
-max_iters = 900
+max_iters = 1200
 train_dataloader = dict(
     sampler=dict(weights=dict(_delete_=True, simulated=0.2, radiogalaxynet=0.25, first_fr=0.25, first=0.3))
 )

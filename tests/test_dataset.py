@@ -352,7 +352,8 @@ def test_restore_knows_islands_apart():
 
 
 def test_beam_of_radiogalaxynet():
-    assert 2.3548 * SIGMA_PIX * PIXEL_ARCSEC == pytest.approx(12.0, rel=1e-4)
+    fwhm_arcsec = 2.3548 * SIGMA_PIX * PIXEL_ARCSEC
+    assert fwhm_arcsec == pytest.approx(12.0, rel=1e-4)
 
 
 # ---- real labelled subjects

@@ -262,9 +262,7 @@ def test_metric_through_mmengine(require_detector):
             samples.append(
                 DetDataSample(
                     metainfo=dict(scale_factor=(scale, scale)),
-                    gt_instances=InstanceData(
-                        bboxes=torch.from_numpy(truth * scale), labels=torch.from_numpy(kinds)
-                    ),
+                    gt_instances=InstanceData(bboxes=torch.from_numpy(truth * scale), labels=torch.from_numpy(kinds)),
                     pred_instances=InstanceData(
                         bboxes=torch.from_numpy(boxes), labels=torch.from_numpy(found), scores=torch.from_numpy(scores)
                     ),

@@ -17,7 +17,7 @@ def make_extractor(require_detector):
 
 
 def crop(feature_map, corners, size):
-    """Sample a (C, H, W) map on a grid from corner to corner; pixel k has its centre at k + 1/2, borders go on for ever."""
+    """Sample a (C, H, W) map on a grid from corner to corner; pixel k has its centre at k + 1/2, borders go on."""
     channels, height, width = feature_map.shape
     x1, y1, x2, y2 = corners
     out = np.empty((channels, size, size))

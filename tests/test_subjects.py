@@ -298,7 +298,7 @@ def test_components_of_another_field():
     wcs = make_wcs(100)
     sky = Sky(make_image(noisy(100), wcs))
     elsewhere = standard_table(SkyCoord([10.0, 330.0], [-50.0, -30.0], unit='deg'))
-    with pytest.raises(InputError, match=r'cat\.fits: none of its 2 components lies on the image, whose centre is at 150'):
+    with pytest.raises(InputError, match=r'cat\.fits: none of its 2 components lies on the image, .* at 150'):
         on_image(elsewhere, sky, 'cat.fits')
 
 

@@ -19,8 +19,8 @@ def check_stack() -> None:
         import mmcv._ext  # noqa: F401
     except ImportError as err:
         raise ImportError(
-            f'mmcv is missing or was built without its compiled operators ({err}): it has to be built after torch, with '
-            f'MMCV_WITH_OPS=1 and --no-build-isolation; {remedy}'
+            f'mmcv is missing or was built without its compiled operators ({err}): it has to be built after torch, '
+            f'with MMCV_WITH_OPS=1 and --no-build-isolation; {remedy}'
         ) from err
     try:
         with contextlib.redirect_stdout(io.StringIO()):

@@ -31,7 +31,7 @@ class PackedSubjects(BaseDataset):
         Use only, or leave out, these folds of the subjects that have one.
     """
 
-    METAINFO = dict(classes=CLASSES)  # noqa: RUF012 (mmengine's name)
+    METAINFO = dict(classes=CLASSES)
 
     def __init__(
         self,
@@ -50,7 +50,9 @@ class PackedSubjects(BaseDataset):
         """Read the list of subjects."""
         path = Path(self.data_root) / 'subjects.json'
         if not path.is_file():
-            raise FileNotFoundError(f'{path}: no packed training set here; make one with: claran dataset pack -o {path.parent}')
+            raise FileNotFoundError(
+                f'{path}: no packed training set here; make one with: claran dataset pack -o {path.parent}'
+            )
         listing = json.loads(path.read_text())
         if tuple(listing['classes']) != CLASSES:
             raise ValueError(f'{path}: has the classes {listing["classes"]}, expected {list(CLASSES)}')
@@ -114,7 +116,9 @@ class MixtureSampler(Sampler):
             members = np.flatnonzero(origins == origin)
             frequency = np.bincount(np.concatenate([infos[i]['labels'] for i in members]).astype(int), minlength=6)
             rarity = np.maximum(frequency, 1.0) ** -balance
-            weight = np.array([rarity[infos[i]['labels']].mean() if infos[i]['labels'] else rarity.min() for i in members])
+            weight = np.array(
+                [rarity[infos[i]['labels']].mean() if infos[i]['labels'] else rarity.min() for i in members]
+            )
             self.probabilities[members] = share * weight / weight.sum()
         self.probabilities /= self.probabilities.sum()
         self.size = len(infos)

@@ -43,7 +43,8 @@ class Detector:
         init_default_scope('mmdet')
         self.model = _build(self.config, config)
         _load(self.model, state, weights)
-        self.model.eval().to(self.device)
+        # It moves to the device when it is first used: PyBDSF forks, which is safest before CUDA starts.
+        self.model.eval()
         # Without a test configuration the RoI head returns all proposals with all class probabilities.
         self.model.roi_head.test_cfg = None
         self.method = _fusion_method(self.config)
@@ -61,8 +62,10 @@ class Detector:
         Returns
         -------
         n InstanceData with `bboxes` (p, 6, 4) float32, the box of each proposal for each class, xyxy in pixels of the
-        picture with integral pixel centres, and `scores` (p, 6) float32, its class probabilities (the rest is background)
+        picture with integral pixel centres, and `scores` (p, 6) float32, its class probabilities (the rest is
+        background)
         """
+        self.model.to(self.device)
         side = pictures.shape[1]
         batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device).permute(0, 3, 1, 2).float()
         if side != self.input_size:
@@ -111,10 +114,14 @@ def read_weights(path: str | Path) -> tuple[str, dict[str, torch.Tensor]]:
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as err:
-        raise InputError(f'{path}: not a readable weights file ({_said(err)}); give a PyTorch state dictionary') from err
+        raise InputError(
+            f'{path}: not a readable weights file ({_said(err)}); give a PyTorch state dictionary'
+        ) from err
     state = content.get('state_dict', content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f'{path}: holds {type(content).__name__}, not a state dictionary of tensors; give a trained model')
+        raise InputError(
+            f'{path}: holds {type(content).__name__}, not a state dictionary of tensors; give a trained model'
+        )
     return digest, {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
@@ -132,13 +139,17 @@ def _load(model: torch.nn.Module, state: dict[str, torch.Tensor], path: str | Pa
     if missing or foreign or misfits:
         faults = [f'{len(names)} {what} ({names[0]}, ...)' for what, names in
                   (('missing', missing), ('unknown', foreign), ('of another shape', misfits)) if names]  # fmt: skip
-        raise InputError(f'{path}: weights of another model: {"; ".join(faults)}; give the config they belong to with --model')
+        raise InputError(
+            f'{path}: weights of another model: {"; ".join(faults)}; give the config they belong to with --model'
+        )
     model.load_state_dict(state)
 
 
 def _read_config(path: str | Path) -> Config:
     if not Path(path).is_file():
-        raise InputError(f'{path}: no such config; give an mmdet config file, or the name of a bundled model, with --model')
+        raise InputError(
+            f'{path}: no such config; give an mmdet config file, or the name of a bundled model, with --model'
+        )
     try:
         config = Config.fromfile(path, import_custom_modules=True)
     except Exception as err:
@@ -183,8 +194,9 @@ def _device(name: str) -> torch.device:
     except RuntimeError as err:
         raise InputError(f'{name}: not a device; give auto, cpu or cuda:N with --device') from err
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f'{name}: there are {torch.cuda.device_count()} CUDA devices here; give --device cpu or another')
+        raise InputError(
+            f'{name}: there are {torch.cuda.device_count()} CUDA devices here; give --device cpu or another'
+        )
     if device.type not in ('cpu', 'cuda'):
         raise InputError(f'{name}: devices of this kind are not supported; give auto, cpu or cuda:N with --device')
     return device
-

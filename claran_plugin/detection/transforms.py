@@ -43,7 +43,9 @@ class CutSubject(BaseTransform):
         centre = (wide.shape[0] - 1) / 2 + np.random.uniform(-self.shift, self.shift, 2)
         offset = (self.size - 1) / 2 - zoom * centre
         to_field = np.array([[zoom, 0, offset[0]], [0, zoom, offset[1]]])
-        snr = cv2.warpAffine(wide, to_field, (self.size, self.size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        snr = cv2.warpAffine(
+            wide, to_field, (self.size, self.size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
         boxes = boxes * zoom + np.tile(offset, 2).astype(np.float32)
         clipped = boxes.clip(-0.5, self.size - 0.5)
         inside = _areas(clipped) / np.maximum(_areas(boxes), 1e-6)

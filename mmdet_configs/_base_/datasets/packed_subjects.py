@@ -17,18 +17,14 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(
-        type='MixtureSampler', weights=dict(simulated=0.3, radiogalaxynet=0.35, first_fr=0.35), balance=0.5
-    ),
+    sampler=dict(type='MixtureSampler', weights=dict(simulated=0.3, radiogalaxynet=0.35, first_fr=0.35), balance=0.5),
     dataset=dict(type='PackedSubjects', data_root=data_root, pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=16,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='PackedSubjects', data_root=data_root, origins=['first'], pipeline=test_pipeline, test_mode=True
-    ),
+    dataset=dict(type='PackedSubjects', data_root=data_root, origins=['first'], pipeline=test_pipeline, test_mode=True),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='MorphologyAP')

@@ -30,7 +30,9 @@ class Calibration(NamedTuple):
     membership : (a, b)
         Probability that a component belongs to its source: logistic of a x margin + b.
     unseen : float
-        Probability of the counted class for a source without a detection.
+        Probability of the counted class for a source that was looked at but not detected.
+    isolated : float
+        Probability of the counted class for an isolated, unresolved component that was not looked at.
     """
 
     sharpness: float = 1.0
@@ -39,6 +41,7 @@ class Calibration(NamedTuple):
     existence: tuple[float, float] = (1.0, 0.0)
     membership: tuple[float, float] = (1.0, 0.0)
     unseen: float = 0.3
+    isolated: float = 0.95
 
 
 def read_calibration(path: str | Path) -> Calibration:

@@ -60,7 +60,7 @@ def describe_sources(
             chosen = nearest_class(measured.counts) if measured.counts.components else 0
             unlooked = skipped[members].all()
             probabilities = np.zeros(len(CLASSES))
-            probabilities[chosen] = 1 - calibration.unseen if unlooked else calibration.unseen
+            probabilities[chosen] = calibration.isolated if unlooked else calibration.unseen
             flag |= MorphFlag.NOT_LOOKED_AT if unlooked else MorphFlag.NO_DETECTION
         box = _box(hypothesis, measured, components, members, sky)
         flag |= _flags(sky, box, measured.counts, chosen, float(probabilities[chosen]))

@@ -180,7 +180,7 @@ def associate(
     skipped: NDArray = np.zeros(len(standard), bool)
     if not look_at_all:
         widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
-        skipped = isolated(components.xy, widths, sky)
+        skipped = isolated(components.xy, widths, standard['Peak_flux'].value, sky)
     partition, n_fields = associator.partition(sky, components, ~skipped, progress)
     groups = describe_sources(sky, components, partition, skipped, associator.calibration)
     sources = build_source_table(standard, partition.labels, groups)

@@ -23,6 +23,8 @@ SMALL_IMAGE_BEAMS = 120.0
 """An image up to this side has one noise level; a larger one has a map."""
 UNRESOLVED = 1.3
 """A component whose fitted width is below this many beams is unresolved."""
+CLEAR_SIGMA = 10.0
+"""A component whose peak exceeds the noise by this much is unlikely to be a sidelobe."""
 
 
 class Subject(NamedTuple):
@@ -128,8 +130,8 @@ def resample(data: NDArray, centre: NDArray, step: float, size: int, *, order: i
     return ndimage.affine_transform(part, [step, step], offset - low, (size, size), order=order, mode='constant')
 
 
-def isolated(xy: NDArray, width_pix: NDArray, sky: Sky) -> NDArray:
-    """Find the components that need no look: unresolved, and alone within half a field of view.
+def isolated(xy: NDArray, width_pix: NDArray, peak: NDArray, sky: Sky) -> NDArray:
+    """Find the components that need no look: alone within half a field of view, unresolved, and no mere artefacts.
 
     Parameters
     ----------
@@ -137,6 +139,8 @@ def isolated(xy: NDArray, width_pix: NDArray, sky: Sky) -> NDArray:
         Pixels of the components.
     width_pix : (n,) array
         Fitted FWHM (major axis), pixels; NaN counts as resolved.
+    peak : (n,) array
+        Peak brightness, Jy/beam; NaN counts as faint.
 
     Returns
     -------
@@ -145,7 +149,10 @@ def isolated(xy: NDArray, width_pix: NDArray, sky: Sky) -> NDArray:
     if not len(xy):
         return np.zeros(0, bool)
     nearest = cKDTree(xy).query(xy, k=2)[0][:, 1] if len(xy) > 1 else np.full(1, np.inf)
-    return (nearest > sky.field_pix / 2) & (width_pix < UNRESOLVED * sky.beam_pix)
+    alone = (nearest > sky.field_pix / 2) & (width_pix < UNRESOLVED * sky.beam_pix)
+    for index in np.flatnonzero(alone):
+        alone[index] = peak[index] > CLEAR_SIGMA * sky.noise_at(xy[index])
+    return alone
 
 
 def choose_centres(xy: NDArray, brightness: NDArray, sky: Sky) -> NDArray:

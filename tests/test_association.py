@@ -91,7 +91,7 @@ def solve(scene):
 # ---- what holds for any input
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(scenes(most=12, boxes=20))
 def test_the_result_is_an_exact_partition(scene):
     partition = solve(scene)
@@ -112,7 +112,7 @@ def test_the_result_is_an_exact_partition(scene):
     assert (partition.margin <= CERTAIN).all()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(scenes(), st.integers(0, 2**32 - 1))
 def test_order_of_detections_and_fields_does_not_matter(scene, seed):
     parts, found, centres, step = scene
@@ -126,7 +126,7 @@ def test_order_of_detections_and_fields_does_not_matter(scene, seed):
         np.testing.assert_allclose(one.probabilities, other.probabilities)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(scenes(), st.integers(0, 2**32 - 1))
 def test_order_of_components_does_not_matter(scene, seed):
     parts, found, centres, step = scene
@@ -139,7 +139,7 @@ def test_order_of_components_does_not_matter(scene, seed):
         assert {frozenset(order[list(members)].tolist()) for members in sources(partition)} == expected
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 @given(scenes(most=6))
 def test_the_partition_is_the_best_of_all(scene):
     parts, found, centres, step = scene
@@ -164,7 +164,7 @@ def test_the_partition_is_the_best_of_all(scene):
         assert partition.margin[label] == pytest.approx(expected, abs=1e-5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(scenes(most=10))
 def test_without_detections_islands_stay_whole(scene):
     parts, _, centres, step = scene

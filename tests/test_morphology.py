@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from claran_plugin.contours import noise
-from claran_plugin.images import read_image
+from claran_plugin.images import pixel_scale, read_image
 from claran_plugin.morphology import (
     CLASSES,
     COMPONENT_SIGMA,
@@ -23,10 +23,11 @@ from claran_plugin.morphology import (
     peak_positions,
     source_box,
 )
-from claran_plugin.subjects import PIXELS_PER_BEAM
-from claran_plugin.training_data import islands_at, read_rgz_catalogue, subject_position, wide_cutout
+from claran_plugin.subjects import PIXELS_PER_BEAM, resample
+from claran_plugin.training_data import WIDE, islands_at, read_rgz_catalogue, subject_position
 
 BEAM = 4.0
+BEAM_ARCSEC = 5.4
 SIGMA = BEAM / 2.3548
 EVERYWHERE = np.ones((100, 100), bool)
 
@@ -208,12 +209,14 @@ def real_counts(data_dir):
         centre = subject_position(name)
         image = read_image(path, survey='first')
         shown = Cutout2D(image.data, centre, 100, wcs=image.wcs).data
-        snr, to_pixel = wide_cutout(path, centre)
+        middle, step = np.array(image.wcs.world_to_pixel(centre)), BEAM_ARCSEC / PIXELS_PER_BEAM / pixel_scale(image)
+        snr = resample(image.data, middle, step, WIDE) / noise(image.data)
         for source in truth[name]:
             found = []
             for level in (noise(shown) / noise(image.data), 1.0):
                 labels, _ = component_labels(snr / level, PIXELS_PER_BEAM)
-                footprint = np.isin(labels, islands_at(labels, to_pixel(source.positions)))
+                xy = (np.stack(image.wcs.world_to_pixel(source.positions), axis=-1) - middle) / step + (WIDE - 1) / 2
+                footprint = np.isin(labels, islands_at(labels, xy))
                 found.append(count(snr / level, footprint, PIXELS_PER_BEAM))
             counted.append((Counts(source.n_components, source.n_peaks), *found))
     return counted

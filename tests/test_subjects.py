@@ -241,9 +241,12 @@ def test_isolated():
     half = sky.field_pix / 2
     xy = np.array([[0.0, 0.0], [0.0, 1.1 * half], [1000.0, 0.0], [1000 + 0.9 * half, 0.0], [3000.0, 0.0], [5000.0, 0]])
     width = BEAM_PIX * np.array([1.0, 1.2, 1.0, 1.0, 2.0, np.nan])
-    assert isolated(xy, width, sky).tolist() == [True, True, False, False, False, False]
-    assert isolated(xy[:1], width[:1], sky).tolist() == [True]
-    assert isolated(xy[:0], width[:0], sky).shape == (0,)
+    bright = np.full(6, 50 * float(sky.rms))
+    assert isolated(xy, width, bright, sky).tolist() == [True, True, False, False, False, False]
+    assert isolated(xy[:1], width[:1], bright[:1], sky).tolist() == [True]
+    assert isolated(xy[:0], width[:0], bright[:0], sky).shape == (0,)
+    # what may be a sidelobe is looked at
+    assert isolated(xy[:2], width[:2], np.array([6 * float(sky.rms), np.nan]), sky).tolist() == [False, False]
 
 
 # ---- components on the image

@@ -174,16 +174,17 @@ def _claims(
     found: dict[frozenset[int], dict[int, tuple[int, float]]] = defaultdict(dict)
     islands = {int(i): np.flatnonzero(components.island == i) for i in np.unique(components.island)}
     near = _fields_of(components.xy, centres, step * field_pixels / 2)
-    for index in range(len(boxes)):
-        local = near[field[index]]
+    for number in np.unique(field):
+        local, indices = near[number], np.flatnonzero(field == number)
         if not len(local):
             continue
-        share = np.zeros(len(components.xy))
-        share[local] = flux_shares(Components(*(part[local] for part in components)), boxes[index : index + 1])[:, 0]
-        for members, certainty in _member_sets(components, share, local, islands):
-            known = found[members].get(int(field[index]))
-            if known is None or probabilities[index].sum() > probabilities[known[0]].sum():
-                found[members][int(field[index])] = index, certainty
+        shares = np.zeros((len(indices), len(components.xy)))
+        shares[:, local] = flux_shares(Components(*(part[local] for part in components)), boxes[indices]).T
+        for index, share in zip(indices, shares, strict=True):
+            for members, certainty in _member_sets(components, share, local, islands):
+                known = found[members].get(int(number))
+                if known is None or probabilities[index].sum() > probabilities[known[0]].sum():
+                    found[members][int(number)] = int(index), certainty
     hypotheses = []
     for members, views in found.items():
         xy = components.xy[list(members)]

@@ -45,7 +45,8 @@ class Detector:
         self.model = _build(self.config, config)
         _load(self.model, state, weights)
         # Batch normalisation goes into the convolutions before it, for a sixth of the time and no difference but
-        # rounding. The model moves to the device when it is first used: PyBDSF forks, which is safest before CUDA starts.
+        # rounding. The model moves to the device when it is first used: PyBDSF forks, which is safest before CUDA
+        # starts.
         self.model = fuse_conv_bn(self.model.eval()).to(memory_format=torch.channels_last)
         # Without a test configuration the RoI head returns all proposals with all class probabilities.
         self.model.roi_head.test_cfg = None

@@ -4,7 +4,7 @@ Every component is a set of sample points drawn from its fitted Gaussian; the sh
 of its flux that the box holds. A detection claims the components of which it holds more than half. Detections from
 overlapping fields of view that claim the same set are one hypothesis, whose probability is their mean over all fields
 that could see it. The partition chosen is the one of greatest total evidence: the sum of the log odds of its
-hypotheses, where a source finder's island that no hypothesis claims stays as it is, at zero.
+hypotheses, where a source finder's island as a whole has zero at least, claimed or not.
 """
 
 from collections import defaultdict
@@ -143,14 +143,12 @@ def associate(
     n = len(components.xy)
     if not n:
         return Partition(np.zeros(0, int), [], np.zeros(0))
-    hypotheses = _claims(components, detections, centres, step, field_pixels)
-    hypotheses += _defaults(components.island)
-    best: dict[frozenset[int], Hypothesis] = {}
-    for hypothesis in hypotheses:
+    best = {hypothesis.members: hypothesis for hypothesis in _defaults(components.island)}
+    for hypothesis in _claims(components, detections, centres, step, field_pixels):
         known = best.get(hypothesis.members)
-        # A claimed set replaces the default of the same members, even with little evidence: it was looked at.
-        if known is None or (known.box is None and hypothesis.box is not None):
-            best[hypothesis.members] = hypothesis
+        if known is not None:  # it needs no detection to exist, so a poor one does not tell against it
+            hypothesis = hypothesis._replace(evidence=max(hypothesis.evidence, known.evidence))
+        best[hypothesis.members] = hypothesis
     chosen, margins = [], []
     for cluster in _clusters(list(best.values()), n):
         selected, margin = _solve(cluster)

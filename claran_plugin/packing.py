@@ -73,7 +73,7 @@ def pack_dataset(
             _check_folder(option, Path(given), pattern)
     if rgz is not None and not Path(rgz).is_file():
         raise InputError(f'{rgz}: no such catalogue; give the RGZ DR1 subset of ClaRAN with --rgz')
-    subjects = _subjects(first, rgz, fr, radiogalaxynet, n_simulated, np.random.default_rng(seed))
+    subjects = _subjects(first, rgz, fr, radiogalaxynet, n_simulated, seed)
     with (
         atomic_outputs(paths, overwrite=overwrite) as temporary,
         tempfile.TemporaryDirectory(dir=paths[0].parent, prefix='.packing-') as scratch,
@@ -90,7 +90,7 @@ def _subjects(
     fr: str | None,
     radiogalaxynet: str | None,
     n_simulated: int,
-    rng: np.random.Generator,
+    seed: int,
 ) -> Iterator[PackedSubject]:
     parts: list[Iterable[PackedSubject]] = []
     # Read at once: images of FR galaxies that overlap a labelled subject have to share its fold.
@@ -100,8 +100,8 @@ def _subjects(
         held_out = SkyCoord([subject_position(subject.name) for subject in labelled]) if labelled else _nowhere()
         parts.append(fr_galaxies(Path(fr), held_out, np.array([subject.fold for subject in labelled], int)))
     if radiogalaxynet:
-        parts.append(radio_galaxy_net(Path(radiogalaxynet), rng))
-    parts.append(simulated(n_simulated, rng))
+        parts.append(radio_galaxy_net(Path(radiogalaxynet), np.random.default_rng(seed)))
+    parts.append(simulated(n_simulated, np.random.default_rng(seed)))
     return chain.from_iterable(parts)
 
 

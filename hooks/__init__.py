@@ -1,1 +1,5 @@
-"""What other programs call: an operation and a script for PyBDSF, and hooks for mmengine's training loop."""
+"""What other programs call: `OpClaran`, the association as an operation of PyBDSF, and a script for pipelines."""
+
+from claran_plugin.hooks.op_claran import OpClaran
+
+__all__ = ['OpClaran']

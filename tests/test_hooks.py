@@ -10,8 +10,8 @@ from small_field import COMPONENTS, write_field
 
 from claran_plugin.components import from_pybdsf, pybdsf_rows, read_catalogue, run_pybdsf, write_pybdsf_catalogue
 from claran_plugin.errors import InputError
-from claran_plugin.hooks import claran_after_pybdsf
-from claran_plugin.hooks.op_claran import OpClaran, merge, regroup
+from claran_plugin.hooks import OpClaran, claran_after_pybdsf
+from claran_plugin.hooks.op_claran import merge, regroup
 
 FORMATS = {
     'srl': ['fits', 'csv', 'ascii', 'ds9'],

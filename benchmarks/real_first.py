@@ -31,7 +31,7 @@ from claran_plugin.evaluation.average_precision import (
     average_precision,
     mean_average_precision,
 )
-from claran_plugin.images import pixel_scale, read_image
+from claran_plugin.images import image_files, pixel_scale, read_image
 from claran_plugin.morphology import CLASSES, class_name, components_of
 from claran_plugin.pipeline import Associator, associate
 from claran_plugin.training_data import (
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def read_fields(data: Path, cache: Path | None, limit: int | None = None) -> list[Field]:
     """Read the images, run PyBDSF on each (or take its results from the cache), and find the true sets of islands."""
     catalogue = read_rgz_catalogue(data / 'rgz' / 'catalogue.csv')
-    paths = {p.name.split('.fits')[0]: p for p in sorted((data / 'first' / 'rgz_train').glob('FIRSTJ*.fits*'))}
+    paths = {p.name.split('.fits')[0]: p for p in image_files(data / 'first' / 'rgz_train', 'FIRSTJ*')}
     names = [name for name in paths if name in catalogue]
     folds = fold_numbers(SkyCoord([subject_position(name) for name in names]))
     fields = []

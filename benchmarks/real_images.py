@@ -19,6 +19,7 @@ from astropy.table import QTable
 
 from claran_plugin.catalogue import COMPONENT_COLUMNS, SOURCE_COLUMNS
 from claran_plugin.cli import main as claran
+from claran_plugin.images import image_files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +58,7 @@ def listed(arguments: Sequence[str]) -> list[tuple[Path, str | None]]:
     found: list[tuple[Path, str | None]] = []
     for argument in arguments:
         name, _, survey = argument.partition(':')
-        paths = sorted(Path(name).glob('*.fits*')) if Path(name).is_dir() else [Path(name)]
+        paths = image_files(name) if Path(name).is_dir() else [Path(name)]
         found += [(path, survey or None) for path in paths]
     return found
 

@@ -183,6 +183,12 @@ def image_stem(path: str | PathLike[str]) -> str:
     return _ENDINGS.sub('', Path(path).name) or 'image'
 
 
+def image_files(folder: str | PathLike[str], pattern: str = '*') -> list[Path]:
+    """List the FITS images in a folder whose names match, in order; logs beside them (``.fits.pybdsf.log``) are none."""
+    endings = ('.fits', '.fits.gz', '.fits.fz')
+    return sorted(path for path in Path(folder).glob(pattern) if path.name.lower().endswith(endings))
+
+
 def average_pixels(data: NDArray, wcs: WCS, factor: int) -> tuple[NDArray, WCS]:
     """Average squares of `factor` pixels, where that is 2 or more, and give the WCS that fits the result."""
     if factor < 2 or min(data.shape) < factor:

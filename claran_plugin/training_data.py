@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from claran_plugin.contours import noise
 from claran_plugin.errors import InputError
-from claran_plugin.images import beam_pix, pixel_scale, read_image
+from claran_plugin.images import beam_pix, image_files, pixel_scale, read_image
 from claran_plugin.morphology import CLASSES, class_name, component_labels, count, extent_factor, source_box
 from claran_plugin.radiogalaxynet import read_radiogalaxynet
 from claran_plugin.simulation import simulate_subject
@@ -154,7 +154,7 @@ def labelled_first(directory: Path, catalogue: Path) -> Iterator[PackedSubject]:
     Inside the 3' that the volunteers saw, what they did not call a source is background; outside it is ignored.
     """
     truth = read_rgz_catalogue(catalogue)
-    paths = [p for p in sorted(directory.glob('FIRSTJ*.fits*')) if p.name.split('.fits')[0] in truth]
+    paths = [p for p in image_files(directory, 'FIRSTJ*') if p.name.split('.fits')[0] in truth]
     names = [p.name.split('.fits')[0] for p in paths]
     folds = fold_numbers(SkyCoord([subject_position(n) for n in names]))
     for name, path, fold in zip(names, paths, folds, strict=True):
@@ -186,7 +186,7 @@ def fr_galaxies(directory: Path, held_out: SkyCoord, folds: NDArray) -> Iterator
     Islands within 0.65 of the size (plus a beam) of the position are the galaxy; its class is counted. Other islands
     are sources of their own where bright and compact, else ignored. An image near a held-out subject shares its fold.
     """
-    for path in sorted(directory.glob('[1-4]??_*.fits*')):
+    for path in image_files(directory, '[1-4]??_*'):
         _, position, _, size = path.name.split('.fits')[0].split('_')
         centre = SkyCoord(float(position[:7]), float(position[7:]), unit='deg')
         snr, to_pixel = wide_cutout(path, centre)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from claran_plugin.errors import InputError
 from claran_plugin.evaluation.average_precision import box_iou
 from claran_plugin.fusion import FUSIONS
+from claran_plugin.images import image_files
 from claran_plugin.morphology import CLASSES
 from claran_plugin.radiogalaxynet import PIXEL_ARCSEC, SIGMA_PIX, restore
 from claran_plugin.training_data import (
@@ -365,7 +366,7 @@ def labelled(data_dir):
 
 
 def test_labels_are_those_of_the_catalogue(labelled, data_dir):
-    names = {path.name.split('.fits')[0] for path in (data_dir / 'first' / 'rgz_train').glob('FIRSTJ*.fits*')}
+    names = {path.name.split('.fits')[0] for path in image_files(data_dir / 'first' / 'rgz_train', 'FIRSTJ*')}
     with open(data_dir / 'rgz' / 'catalogue.csv', newline='') as file:
         rows = [row for row in csv.DictReader(file) if row['first_id'] in names]
     expected = Counter(f'{row["num_cpnts"]}C_{row["num_peaks"]}P' for row in rows)

@@ -541,3 +541,12 @@ def test_real_images(data_dir, tmp_path, pattern, survey, expected):
 def test_real_image_without_beam(data_dir):
     with pytest.raises(InputError, match='no beam in the header'):
         read_image(sorted((data_dir / 'first' / 'rgz_train').glob('*'))[0])
+
+
+def test_image_files_leaves_logs_out(tmp_path):
+    from claran_plugin.images import image_files
+
+    for name in ('b.fits', 'a.fits.gz', 'c.FITS.fz', 'a.fits.gz.pybdsf.log', 'a.png'):
+        (tmp_path / name).touch()
+    assert [path.name for path in image_files(tmp_path)] == ['a.fits.gz', 'b.fits', 'c.FITS.fz']
+    assert [path.name for path in image_files(tmp_path, 'b*')] == ['b.fits']

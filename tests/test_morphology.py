@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from claran_plugin.contours import noise
-from claran_plugin.images import pixel_scale, read_image
+from claran_plugin.images import image_files, pixel_scale, read_image
 from claran_plugin.morphology import (
     CLASSES,
     COMPONENT_SIGMA,
@@ -204,7 +204,7 @@ def real_counts(data_dir):
     """Count the sources of the labelled subjects, with the noise of 3', which the volunteers saw, and of the image."""
     truth = read_rgz_catalogue(data_dir / 'rgz' / 'catalogue.csv')
     counted = []
-    for path in sorted((data_dir / 'first' / 'rgz_train').glob('FIRSTJ*.fits*')):
+    for path in image_files(data_dir / 'first' / 'rgz_train', 'FIRSTJ*'):
         name = path.name.split('.fits')[0]
         centre = subject_position(name)
         image = read_image(path, survey='first')

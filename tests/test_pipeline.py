@@ -524,7 +524,7 @@ def test_the_bundled_detector_is_repeatable(bundled_result, files):
 def test_the_bundled_detector_on_a_real_image(bundled, data_dir):
     path = data_dir / 'first' / 'rgz_train' / 'FIRSTJ085101.9+080049.fits.gz'
     if not path.exists():
-        path = sorted((data_dir / 'first' / 'rgz_train').glob('FIRSTJ*.fits*'))[0]
+        path = image_files(data_dir / 'first' / 'rgz_train', 'FIRSTJ*')[0]
     img, _ = run(path, survey='first')
     result = associate_pybdsf(img, associator=bundled)
     assert len(result.components) == len(from_pybdsf(img)) > 0

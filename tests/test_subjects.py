@@ -15,7 +15,7 @@ from claran_plugin.components import from_pybdsf, run_pybdsf
 from claran_plugin.contours import noise
 from claran_plugin.errors import InputError
 from claran_plugin.footprints import island_components, islands_of, on_image
-from claran_plugin.images import read_image
+from claran_plugin.images import image_files, read_image
 from claran_plugin.subjects import FIELD_PIXELS, PIXELS_PER_BEAM, Sky, Subject, choose_centres, isolated, resample
 
 PIXEL = 1.8
@@ -376,7 +376,7 @@ def test_island_table_of_an_empty_image():
 
 def test_a_real_image(data_dir):
     # 3' of FIRST around a subject are the same sky as the image, pixel by pixel
-    path = sorted((data_dir / 'first' / 'rgz_train').glob('FIRSTJ*.fits*'))[0]
+    path = image_files(data_dir / 'first' / 'rgz_train', 'FIRSTJ*')[0]
     image = read_image(path, survey='first')
     sky = Sky(image)
     centre = np.array([90.0, 75.0])

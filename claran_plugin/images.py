@@ -184,7 +184,7 @@ def image_stem(path: str | PathLike[str]) -> str:
 
 
 def image_files(folder: str | PathLike[str], pattern: str = '*') -> list[Path]:
-    """List the FITS images in a folder whose names match, in order; logs beside them (``.fits.pybdsf.log``) are none."""
+    """List the FITS images in a folder whose names match, in order; logs such as ``a.fits.pybdsf.log`` are none."""
     endings = ('.fits', '.fits.gz', '.fits.fz')
     return sorted(path for path in Path(folder).glob(pattern) if path.name.lower().endswith(endings))
 

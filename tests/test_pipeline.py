@@ -22,6 +22,7 @@ from claran_plugin.components import (
     write_pybdsf_catalogue,
 )
 from claran_plugin.errors import InputError
+from claran_plugin.images import image_files
 from claran_plugin.models import config_folder
 from claran_plugin.morphology import CLASSES
 from claran_plugin.pipeline import Associator, associate, associate_pybdsf, detect, run

@@ -511,7 +511,7 @@ def test_the_bundled_detector_finds_the_true_sources(bundled_result, field, file
     alone = sum(int((true == k).sum() == 1) for k in numbers)
     print(f'{sum(whole)} of {len(whole)} true sources came back whole; {alone} of them are one row of PyBDSF')
     assert sum(whole) > alone
-    assert np.mean(whole) > 0.6
+    assert np.mean(whole) > 0.75
 
 
 def test_the_bundled_detector_is_repeatable(bundled_result, files):

@@ -5,13 +5,14 @@ Anything but a fault in the input is a bug, and shows its traceback.
 """
 
 import contextlib
+import importlib
 import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from claran_plugin.cli_options import make_parser
+from claran_plugin.commands.parser import make_parser
 from claran_plugin.errors import InputError, InputWarning
 
 
@@ -38,9 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _warnings_in_one_line():
             # Only now, as it takes a second: help, version and wrong usage should not wait for it.
-            from claran_plugin import commands
-
-            getattr(commands, args.command)(args)
+            module, function = args.command.split('.')
+            getattr(importlib.import_module(f'claran_plugin.commands.{module}'), function)(args)
     except InputError as err:
         print(f'claran: {_one_line(err)}', file=sys.stderr)
         return 1

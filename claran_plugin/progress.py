@@ -6,6 +6,7 @@ Stderr is left to errors and warnings, and to the bar.
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -55,6 +56,12 @@ class Log:
                 self.line(f'{number}{f" of {total}" if total else ""} {what}')
                 told = time.perf_counter()
         self.line(f'{number} {what}')
+
+    def files(self, paths: Iterable[Path]) -> None:
+        """List the files that were written, and the time it took."""
+        for path in paths:
+            print(path)
+        print(f'{self.seconds():.1f} s')
 
     def seconds(self) -> float:
         """Give the time since the start."""

@@ -83,8 +83,9 @@ def known_grouping(monkeypatch: pytest.MonkeyPatch) -> type:
     """Put `KnownAssociator` in the place of the detector."""
     from known_grouping import KnownAssociator
 
-    from claran_plugin import commands, pipeline
+    from claran_plugin import pipeline
+    from claran_plugin.commands import association
 
     monkeypatch.setattr(pipeline, 'Associator', KnownAssociator)
-    monkeypatch.setattr(commands, 'Associator', KnownAssociator)
+    monkeypatch.setattr(association, 'Associator', KnownAssociator)
     return KnownAssociator

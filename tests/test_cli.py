@@ -10,9 +10,10 @@ from astropy.table import Table
 from small_field import write_field
 
 import claran_plugin
-from claran_plugin import catalogue_writing, cli_options, commands, images, plotting
+from claran_plugin import catalogue_writing, images, plotting
 from claran_plugin.catalogue import COMPONENT_COLUMNS, SOURCE_COLUMNS, MorphFlag
 from claran_plugin.cli import main
+from claran_plugin.commands import options
 from claran_plugin.components import run_pybdsf, write_pybdsf_catalogue
 from claran_plugin.morphology import CLASSES
 from claran_plugin.progress import Log
@@ -110,14 +111,12 @@ def test_wrong_usage(arguments, capsys, tmp_path, monkeypatch):
 
 
 def test_choices_are_those_of_the_library():
-    assert set(cli_options.SURVEYS) == set(images.SURVEYS)
-    assert set(cli_options.FORMATS) == set(catalogue_writing.FORMATS)
+    assert set(options.SURVEYS) == set(images.SURVEYS)
+    assert set(options.FORMATS) == set(catalogue_writing.FORMATS)
 
 
 def test_pybdsf_options_are_literals_or_text():
-    values = [
-        cli_options.pybdsf_option(text)[1] for text in ('a=4.5', 'a=(60, 20)', 'a=True', 'a=None', 'a=map=x', 'a=')
-    ]
+    values = [options.pybdsf_option(text)[1] for text in ('a=4.5', 'a=(60, 20)', 'a=True', 'a=None', 'a=map=x', 'a=')]
     assert values == [4.5, (60, 20), True, None, 'map=x', '']
 
 
@@ -408,6 +407,6 @@ def test_run_on_a_simulated_field_with_the_bundled_detector(tmp_path, bundled_we
 def test_a_real_field(tmp_path, data_dir, bundled_weights):
     image = next(iter(sorted((data_dir / 'first' / 'fields').glob('*.fits.gz'))))
     assert main(['run', str(image), '--survey', 'first', '-o', str(tmp_path), '--quiet']) == 0
-    stem = commands.image_stem(image)
+    stem = images.image_stem(image)
     components, sources = (read(tmp_path / f'{stem}.{kind}.fits') for kind in ('components', 'sources'))
     assert len(components) >= len(sources) > 0

@@ -1,4 +1,4 @@
-"""What the commands of ``claran`` do. Each function takes the parsed arguments of the command of its name."""
+"""``claran run``, ``associate`` and ``detect``."""
 
 import argparse
 import tempfile
@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from astropy.table import QTable
 
 from claran_plugin import pipeline
@@ -20,14 +19,10 @@ from claran_plugin.catalogue_writing import (
     write_source_table,
 )
 from claran_plugin.components import write_pybdsf_catalogue
-from claran_plugin.errors import InputError, InputWarning
+from claran_plugin.errors import InputWarning
 from claran_plugin.images import image_stem, read_image, read_infrared
 from claran_plugin.pipeline import Association, Associator
 from claran_plugin.progress import Log
-from claran_plugin.simulation import simulate_field, simulate_infrared, write_field
-
-SMALLEST_FIELD_ARCMIN = 2.0
-"""Below, a simulated field is narrower than 20 beams."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -84,66 +79,6 @@ def detect(args: argparse.Namespace) -> None:
     _finish(result, detected, paths, args, log)
 
 
-def simulate(args: argparse.Namespace) -> None:
-    """Simulate fields; each has a seed of its own, so that it can be made again alone."""
-    log = Log(args.quiet)
-    if args.size < SMALLEST_FIELD_ARCMIN:
-        raise InputError(f'--size {args.size:g}: too small for a field; give at least {SMALLEST_FIELD_ARCMIN:g} arcmin')
-    kinds = ['fits', 'truth.fits', *(['infrared.fits'] if args.infrared else [])]
-    seeds = range(args.seed, args.seed + args.number)
-    outputs = {seed: [Path(args.output) / f'field_{seed:04d}.{kind}' for kind in kinds] for seed in seeds}
-    check_outputs([path for paths in outputs.values() for path in paths], overwrite=args.overwrite)
-    for seed, paths in log.track(outputs.items(), len(outputs), 'fields simulated'):
-        field = simulate_field(np.random.default_rng(seed), size_arcmin=args.size)
-        with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
-            write_field(field, temporary[0])
-            if args.infrared:  # from a generator of its own: the radio image is the same with and without
-                infrared = simulate_infrared(np.random.default_rng([seed, 1]), field)
-                infrared.write(temporary[2], hdu_mask=None)
-    if not args.quiet:
-        _list_files([path for paths in outputs.values() for path in paths])
-        print(f'{log.seconds():.1f} s')
-
-
-def dataset_pack(args: argparse.Namespace) -> None:
-    """Pack labelled and simulated images into a training set."""
-    from claran_plugin.packing import pack_dataset
-
-    if bool(args.first) != bool(args.rgz):
-        args.usage_error('--first and --rgz go together')
-    if not (args.first or args.fr or args.radiogalaxynet or args.simulate):
-        args.usage_error('nothing to pack: give at least one of --first, --fr, --radiogalaxynet and --simulate')
-    log = Log(args.quiet)
-    counts = pack_dataset(
-        args.output,
-        first=args.first,
-        rgz=args.rgz,
-        fr=args.fr,
-        radiogalaxynet=args.radiogalaxynet,
-        n_simulated=args.simulate,
-        seed=args.seed,
-        overwrite=args.overwrite,
-        log=log,
-    )
-    if not args.quiet:
-        print(counts)
-        print(f'{args.output}  {log.seconds():.1f} s')
-
-
-def demo(args: argparse.Namespace) -> None:
-    """Run the demonstration."""
-    from claran_plugin.demo import run_demo
-
-    log = Log(args.quiet)
-    options = dict(model=args.model, weights=args.weights, device=args.device)
-    report, paths = run_demo(
-        Path(args.output), overwrite=args.overwrite, command_line=args.command_line, log=log, **options
-    )
-    print(report)
-    _list_files(paths)
-    print(f'{log.seconds():.1f} s')
-
-
 def _table_paths(args: argparse.Namespace) -> list[Path]:
     paths = [*output_paths(args.output, image_stem(args.image), args.format), *_picture_path(args)]
     return check_outputs(paths, overwrite=args.overwrite)
@@ -191,10 +126,4 @@ def _finish(result: Association, sources: QTable, paths: Sequence[Path], args: a
     print(f'components              {len(result.components):6d}')
     print(f'sources                 {len(sources):6d}')
     print(f'of several components   {int((sources["Assoc"] > 1).sum()):6d}')
-    _list_files(paths)
-    print(f'{log.seconds():.1f} s')
-
-
-def _list_files(paths: Sequence[Path]) -> None:
-    for path in paths:
-        print(path)
+    log.files(paths)

@@ -1,0 +1,1 @@
+"""The commands of ``claran``: what they take (`*_options`, without heavy imports) and what they do (the same name)."""

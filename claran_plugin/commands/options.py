@@ -1,0 +1,88 @@
+"""What the options of several commands share. Imports nothing heavy: help and wrong usage are answered at once."""
+
+import argparse
+import ast
+from typing import Any
+
+FORMATS = ('fits', 'votable', 'csv', 'ascii.ecsv')
+"""Keys of `catalogue_writing.FORMATS`, whose import takes too long here."""
+SURVEYS = ('first', 'nvss', 'vlass', 'lotss', 'emu', 'racs')
+"""Keys of `images.SURVEYS`, likewise."""
+
+
+def add_command(commands: Any, name: str, text: str, function: str) -> argparse.ArgumentParser:
+    """Add a command.
+
+    Parameters
+    ----------
+    commands : the result of `ArgumentParser.add_subparsers`
+    name, text : str
+        What is typed, and what it does.
+    function : str
+        Module and function of `claran_plugin.commands` that does it, as ``association.run``.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f'{text[0].upper()}{text[1:]}.')
+    parser.set_defaults(command=function, usage_error=parser.error)
+    return parser
+
+
+def add_outputs(parser: Any, folder: str | None = '.', *, quiet: str = 'no progress and no summary') -> None:
+    """Add where to write, which must be given if there is no default, whether to replace, and whether to be silent."""
+    where = 'folder for the output' + (f' (default: {folder})' if folder else '')
+    parser.add_argument('-o', '--output', default=folder, required=folder is None, metavar='DIR', help=where)
+    parser.add_argument('--overwrite', action='store_true', help='replace output files that exist')
+    parser.add_argument('--quiet', action='store_true', help=quiet)
+
+
+def add_detector(parser: Any) -> None:
+    """Add which detector to use, and where."""
+    parser.add_argument('--model', default='compact', metavar='NAME', help='bundled model or mmdet config file')
+    parser.add_argument('--weights', metavar='FILE', help='trained weights (default: those of the bundled model)')
+    parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N (default: auto)')
+
+
+def pybdsf_option(text: str) -> tuple[str, Any]:
+    """Read ``KEY=VALUE``; the value is a Python literal, or else text."""
+    key, sign, value = text.partition('=')
+    if not key or not sign:
+        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE')
+    try:
+        return key, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return key, value
+
+
+def positive(text: str) -> float:
+    """Read a number above zero."""
+    value = _parsed(float, text)
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text} is not above 0')
+    return value
+
+
+def whole(text: str) -> int:
+    """Read a whole number of at least zero."""
+    value = int(_parsed(int, text))
+    if value < 0:
+        raise argparse.ArgumentTypeError(f'{text} is below 0')
+    return value
+
+
+def count(text: str) -> int:
+    """Read a whole number of at least one."""
+    value = int(_parsed(int, text))
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is below 1')
+    return value
+
+
+def _parsed(kind: type, text: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number') from None
+
+
+def listed(names: tuple[str, ...]) -> str:
+    """Join names for a help text."""
+    return ', '.join(names)

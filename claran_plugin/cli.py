@@ -14,6 +14,7 @@ from typing import TextIO
 
 from claran_plugin.commands.parser import make_parser
 from claran_plugin.errors import InputError, InputWarning
+from claran_plugin.quick_imports import quick_imports
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _warnings_in_one_line():
             # Only now, as it takes a second: help, version and wrong usage should not wait for it.
             module, function = args.command.split('.')
-            getattr(importlib.import_module(f'claran_plugin.commands.{module}'), function)(args)
+            with quick_imports():
+                commands = importlib.import_module(f'claran_plugin.commands.{module}')
+            getattr(commands, function)(args)
     except InputError as err:
         print(f'claran: {_one_line(err)}', file=sys.stderr)
         return 1

@@ -24,6 +24,7 @@ from claran_plugin.footprints import island_components, on_image
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
 from claran_plugin.images import ImageLike, pixel_scale, read_image, read_infrared
 from claran_plugin.models import DEFAULT, find_model
+from claran_plugin.quick_imports import quick_imports
 from claran_plugin.sources import describe_sources
 from claran_plugin.subjects import FIELD_PIXELS, Sky, Subject, choose_centres, isolated
 
@@ -254,7 +255,8 @@ def detect(
 def _load_detector(config: Path, weights: Path, device: str) -> 'Detector':
     """Import torch only now: reading and checking inputs should not wait for it."""
     try:
-        from claran_plugin.detection.inference import Detector
+        with quick_imports():
+            from claran_plugin.detection.inference import Detector
     except ImportError as err:  # its text, from `detection.check_stack`, has the remedy
         raise InputError(str(err)) from err
     return Detector(config, weights, device)

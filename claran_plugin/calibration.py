@@ -61,6 +61,8 @@ def read_calibration(path: str | Path) -> Calibration:
         for name, default in Calibration()._asdict().items():
             if np.shape(getattr(calibration, name)) != np.shape(default):
                 raise ValueError(f'{name} is {given[name]}, expected such as {default}')
+        if not 0 < calibration.count_agreement < 1:
+            raise ValueError(f'count_agreement is {calibration.count_agreement:g}, expected between 0 and 1')
         return calibration
     except (OSError, ValueError, TypeError, AttributeError) as err:
         raise InputError(f'{path}: not a readable calibration ({err}); restore the file beside the weights') from err

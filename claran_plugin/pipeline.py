@@ -206,18 +206,28 @@ def associate_pybdsf(img: Any, infrared: ImageLike | None = None, **options: Any
 
 
 def run(
-    image: ImageLike, infrared: ImageLike | None = None, *, pybdsf: dict | None = None, **options: Any
+    image: ImageLike,
+    *,
+    beam: tuple[float, float, float] | None = None,
+    frequency: float | None = None,
+    survey: str | None = None,
+    pybdsf: dict | None = None,
 ) -> tuple[Any, CCDData]:
     """Run PyBDSF on an image; give its image object and the image as it was read.
+
+    Parameters
+    ----------
+    image, beam, frequency, survey
+        As for `associate`.
+    pybdsf : dict, optional
+        Options of ``bdsf.process_image``.
 
     Raises
     ------
     InputError
         Where the image lacks something that PyBDSF needs, the frequency for one.
     """
-    radio = read_image(
-        image, beam=options.get('beam'), frequency=options.get('frequency'), survey=options.get('survey')
-    )
+    radio = read_image(image, beam=beam, frequency=frequency, survey=survey)
     if 'RESTFRQ' not in radio.meta:
         name = radio.meta.get('FILENAME', 'image')
         raise InputError(
@@ -234,22 +244,15 @@ def detect(
     frequency: float | None = None,
     survey: str | None = None,
     fov: float | None = None,
-    associator: Associator | None = None,
-    model: str = DEFAULT,
-    weights: str | Path | None = None,
-    device: str = 'auto',
-    progress: Progress | None = None,
+    **options: Any,
 ) -> Association:
     """Find sources without a catalogue: islands of emission above the threshold stand for components.
 
-    Parameters are those of `associate`; the component table of the result lists the islands.
+    Parameters, `options` among them, are those of `associate`; the component table of the result lists the islands.
     """
     radio = read_image(image, beam=beam, frequency=frequency, survey=survey)
     islands = island_components(Sky(radio, field_arcsec=fov))
-    return associate(
-        radio, islands, infrared, fov=fov, associator=associator, model=model, weights=weights, device=device,
-        look_at_all=True, progress=progress,
-    )  # fmt: skip
+    return associate(radio, islands, infrared, fov=fov, look_at_all=True, **options)
 
 
 def _load_detector(config: Path, weights: Path, device: str) -> 'Detector':

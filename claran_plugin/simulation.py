@@ -30,8 +30,9 @@ CLASS_WEIGHTS: dict[str, float] = {
     '2C_3P': 0.14,
     '3C_3P': 0.14,
 }
-NEIGHBOURS_MEAN = 1.5
-NEIGHBOURS_MOST = 6
+NEIGHBOURS_MEAN = (0.4, 8.0)
+"""Range of the mean number of neighbours in a subject 50 beams wide: FIRST's sky has 0.5, LoTSS's 5."""
+NEIGHBOURS_MOST = 14
 FIELD_DENSITY = 60 / 15**2
 """Sources per square arcminute at FIRST's beam: about ten times FIRST's, so that a small field tests much."""
 DEFAULT_CENTRE = SkyCoord(180, 30, unit='deg')
@@ -113,8 +114,9 @@ def simulate_subject(
     wanted = names[rng.choice(len(names), p=chances / chances.sum())]
     while True:
         main = _draw_inside(rng, wanted, size, beam_pix)
+        mean = np.exp(rng.uniform(*np.log(NEIGHBOURS_MEAN)))
         for _ in range(tries):
-            n_sources = 1 + min(int(rng.poisson(NEIGHBOURS_MEAN)), NEIGHBOURS_MOST)
+            n_sources = 1 + min(int(rng.poisson(mean)), NEIGHBOURS_MOST)
             sources = fill(rng, [main], n_sources, (size, size), beam_pix, fraction_extended=0.25)
             view = observe(rng, sources, (size, size), beam_pix)
             if view.certain.all():

@@ -117,7 +117,13 @@ def log_cool_infrared(radio: NDArray, infrared: NDArray | None = None, *, rms: A
     return picture
 
 
-def contours_on_infrared(radio: NDArray, infrared: NDArray | None = None, *, rms: ArrayLike | None = None) -> NDArray:
+def contours_on_infrared(
+    radio: NDArray,
+    infrared: NDArray | None = None,
+    *,
+    rms: ArrayLike | None = None,
+    sigma: float = CONTOUR_SIGMA,
+) -> NDArray:
     """Make D3: thin blue radio contours at five times the noise over the grey infrared image.
 
     Parameters
@@ -128,6 +134,8 @@ def contours_on_infrared(radio: NDArray, infrared: NDArray | None = None, *, rms
         Any unit, on the radio image's grid; non-finite pixels count as empty.
     rms : float or (ny, nx) array, optional
         Noise of `radio`, Jy/beam; measured from the median absolute deviation by default.
+    sigma : float
+        Brightness of the contours in units of the noise; the paper also tries 4 (Section 5.3).
 
     Returns
     -------
@@ -139,7 +147,7 @@ def contours_on_infrared(radio: NDArray, infrared: NDArray | None = None, *, rms
         Where there is no infrared image or its shape is another.
     """
     infrared = _matching_infrared('D3', infrared, radio)
-    return _draw_contours(infrared_grey(infrared), contour_lines(signal_to_noise(radio, rms), CONTOUR_SIGMA))
+    return _draw_contours(infrared_grey(infrared), contour_lines(signal_to_noise(radio, rms), sigma))
 
 
 def contours_in_hull(
@@ -147,6 +155,7 @@ def contours_in_hull(
     infrared: NDArray | None = None,
     *,
     rms: ArrayLike | None = None,
+    sigma: float = CONTOUR_SIGMA,
     background: tuple[int, int, int] = D4_BACKGROUND,
 ) -> NDArray:
     """Make D4: D3 with one colour outside the convex hull of all contours.
@@ -159,6 +168,8 @@ def contours_in_hull(
         Any unit, on the radio image's grid; non-finite pixels count as empty.
     rms : float or (ny, nx) array, optional
         Noise of `radio`, Jy/beam; measured from the median absolute deviation by default.
+    sigma : float
+        Brightness of the contours in units of the noise.
     background : (3,) sequence of int
         Red, green, blue outside the hull, meant to be the channels' means over the training set.
 
@@ -172,7 +183,7 @@ def contours_in_hull(
         Where there is no infrared image or its shape is another.
     """
     grey = infrared_grey(_matching_infrared('D4', infrared, radio))
-    lines = contour_lines(signal_to_noise(radio, rms), CONTOUR_SIGMA)
+    lines = contour_lines(signal_to_noise(radio, rms), sigma)
     picture = _draw_contours(grey, lines)
     hull = hull_mask(lines, grey.shape, margin=1)  # margin: keeps the outer contours whole
     return np.where(hull[..., None], picture, np.array(background, np.uint8))

@@ -27,14 +27,10 @@ def find_model(name: str = DEFAULT, weights: str | Path | None = None) -> Model:
     InputError
         Where there is none of that name, or it has no weights.
     """
-    folder = config_folder()
-    config = next(
-        (path for path in (Path(name), folder / f'{name}.py', folder / f'claran_{name}.py') if path.is_file()), None
-    )
+    config = find_config(name)
     if config is None:
-        known = sorted(path.stem.removeprefix('claran_') for path in folder.glob('claran_*.py'))
         raise InputError(
-            f'{name}: no such model; give one of {", ".join(known)}, or the path of an mmdet config, with --model'
+            f'{name}: no such model; give one of {known_configs()}, or the path of an mmdet config, with --model'
         )
     path = Path(weights) if weights is not None else PACKAGE / 'weights' / f'{config.stem}.pth'
     if not path.is_file():
@@ -42,6 +38,18 @@ def find_model(name: str = DEFAULT, weights: str | Path | None = None) -> Model:
         raise InputError(f'{path}: {what}; give the path of trained ones with --weights')
     calibration = path.with_suffix('.json')
     return Model(config.stem, config, path, calibration if calibration.is_file() else None)
+
+
+def find_config(name: str) -> Path | None:
+    """Find an mmdet config by its path or by the name of a bundled one, with or without ``claran_``."""
+    folder = config_folder()
+    candidates = (Path(name), folder / f'{name}.py', folder / f'claran_{name}.py')
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def known_configs() -> str:
+    """List the names of the bundled configs."""
+    return ', '.join(sorted(path.stem.removeprefix('claran_') for path in config_folder().glob('claran_*.py')))
 
 
 def config_folder() -> Path:

@@ -49,12 +49,14 @@ class PackedSubject(NamedTuple):
 
 
 class LabelledSource(NamedTuple):
-    """A source of the Radio Galaxy Zoo catalogue."""
+    """A source of the Radio Galaxy Zoo catalogue; consensus level and published set where the catalogue has them."""
 
     positions: SkyCoord
     n_components: int
     n_peaks: int
     extent_arcsec: float
+    consensus: float = float('nan')
+    training: bool | None = None
 
 
 def read_rgz_catalogue(path: str | Path) -> dict[str, list[LabelledSource]]:
@@ -69,6 +71,8 @@ def read_rgz_catalogue(path: str | Path) -> dict[str, list[LabelledSource]]:
                     int(row['num_cpnts']),
                     int(row['num_peaks']),
                     float(row['ang_extent']),
+                    float(row.get('cl') or 'nan'),
+                    bool(int(row['training'])) if row.get('training') else None,
                 )
             )
     return dict(subjects)

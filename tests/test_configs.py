@@ -1,5 +1,6 @@
 """Every config: that it builds, and that its effective values are those intended."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -32,17 +33,41 @@ def config(name, require_detector):
     return Config.fromfile(FOLDER / f'{name}.py')
 
 
-def pipeline(config, loader):
-    """Give the steps of a loader's pipeline by their names."""
+def dataset_of(config, loader):
     dataset = config[loader].dataset
     while 'pipeline' not in dataset:
         dataset = dataset.dataset
-    return {step.type: step for step in dataset.pipeline}
+    return dataset
+
+
+def pipeline(config, loader):
+    """Give the steps of a loader's pipeline by their names."""
+    return {step.type: step for step in dataset_of(config, loader).pipeline}
+
+
+def fusion(config, loader):
+    """Give the fusion and its options: of a packed set they stand in the pipeline, of an RGZ set in the data set."""
+    steps = pipeline(config, loader)
+    if 'FuseSubject' in steps:
+        return steps['FuseSubject'].get('method', 'S'), {}
+    assert 'LoadSubject' in steps
+    dataset = dataset_of(config, loader)
+    return dataset.fusion, dict(dataset.get('fusion_options') or {})
+
+
+def field_of_view(config, loader):
+    """Give the side of the field of view in its own pixels; `LoadSubject` cuts no other than the published one."""
+    step = pipeline(config, loader).get('CutSubject', {})
+    return step.get('size', FIELD_PIXELS)
 
 
 def input_size(config, loader='test_dataloader'):
     steps = pipeline(config, loader)
-    return steps['Resize'].scale[0] if 'Resize' in steps else steps['CutSubject'].get('size', FIELD_PIXELS)
+    if 'Resize' not in steps:
+        return field_of_view(config, loader)
+    width, height = steps['Resize'].scale
+    assert width == height
+    return width
 
 
 def build(config):
@@ -68,25 +93,38 @@ def test_registers_the_plugin_s_classes(config):
 
 
 def test_the_same_fusion_everywhere(name, config):
-    methods = {pipeline(config, loader)['FuseSubject'].get('method', 'S') for loader in LOADERS}
-    assert len(methods) == 1
-    (method,) = methods
+    (method, options), *others = [fusion(config, loader) for loader in LOADERS]
+    assert others == [(method, options)] * 2
     assert method in FUSIONS
     named = re.search(r'_(f|d[1-4])(?:_|$)', name)
     assert method == (named.group(1).upper() if named else 'S')
+    named = re.search(r'_(\d)sigma(?:_|$)', name)
+    assert options == (dict(sigma=float(named.group(1))) if named else {})
+
+
+def test_the_fusion_takes_its_options(config):
+    method, options = fusion(config, 'train_dataloader')
+    assert set(options) <= set(inspect.signature(FUSIONS[method]).parameters)
 
 
 def test_the_same_field_of_view_and_size_everywhere(config):
-    assert {pipeline(config, loader)['CutSubject'].get('size', FIELD_PIXELS) for loader in LOADERS} == {FIELD_PIXELS}
+    assert {field_of_view(config, loader) for loader in LOADERS} == {FIELD_PIXELS}
     assert len({input_size(config, loader) for loader in LOADERS}) == 1
 
 
 def test_only_training_is_random(config):
     for loader in LOADERS[1:]:
-        step = pipeline(config, loader)['CutSubject']
-        assert not any(step.get(option) for option in ('shift', 'zoom', 'turn')), loader
-        assert 'RandomFlip' not in pipeline(config, loader)
-        assert config[loader].dataset.test_mode
+        steps = pipeline(config, loader)
+        assert not any(steps.get('CutSubject', {}).get(option) for option in ('shift', 'zoom', 'turn')), loader
+        assert 'RandomFlip' not in steps
+        assert dataset_of(config, loader).test_mode
+
+
+def test_judged_on_other_subjects_than_trained_on(config):
+    """Other files or, of one packed set, other origins."""
+    train, *others = [dataset_of(config, loader) for loader in LOADERS]
+    for other in others:
+        assert (train.get('ann_file'), train.get('origins')) != (other.get('ann_file'), other.get('origins'))
 
 
 def test_the_metric_gets_what_it_needs(config):
@@ -99,6 +137,10 @@ def test_six_classes(config):
     assert model.roi_head.bbox_head.num_classes == len(CLASSES)
     assert model.roi_head.bbox_head.fc_cls.out_features == len(CLASSES) + 1
     assert model.roi_head.bbox_head.fc_reg.out_features == 4 * len(CLASSES)
+
+
+def test_proposals_are_pooled_by_the_head_that_keeps_them_in_the_graph(config):
+    assert (config.model.rpn_head.type, config.model.roi_head.type) == ('ClaranRPNHead', 'ClaranRoIHead')
 
 
 def test_spatial_transformer_pooling_of_7_by_7(config):
@@ -143,51 +185,3 @@ def test_anchors_are_squares_over_the_whole_field(config):
     assert float(widths.min()) / size < 0.04
     assert float(widths.max()) / size > 0.8
     assert float(boxes[:, :2].add(boxes[:, 2:]).max() / 2) > 0.9 * size
-
-
-def published_configs():
-    return [name for name in NAMES if 'vgg16' in name] or ['_base_/models/claran_vgg16']
-
-
-@pytest.mark.parametrize('path', published_configs())
-def test_published_anchors(path):
-    from mmdet.registry import TASK_UTILS
-    from mmengine.config import Config
-
-    config = Config.fromfile(FOLDER / f'{path}.py')
-    generator = TASK_UTILS.build(config.model.rpn_head.anchor_generator)
-    boxes = generator.grid_priors([(37, 37)], device='cpu')[0]
-    assert len(boxes) == 8_214
-    assert sorted(set((boxes[:, 2] - boxes[:, 0]).tolist())) == [16, 32, 64, 128, 256, 512]
-
-
-@pytest.mark.parametrize('path', published_configs())
-def test_published_hyperparameters(path):
-    # Wu et al. 2019, Sections 4.3 and 4.4
-    from mmengine.config import Config
-
-    model = Config.fromfile(FOLDER / f'{path}.py').model
-    proposals = model.train_cfg.rpn
-    assert (proposals.assigner.pos_iou_thr, proposals.assigner.neg_iou_thr) == (0.7, 0.3)
-    assert (proposals.sampler.num, proposals.sampler.pos_fraction) == (256, 0.5)
-    assert proposals.allowed_border == 0
-    regions = model.train_cfg.rcnn
-    assert (regions.assigner.pos_iou_thr, tuple(regions.assigner.neg_iou_thr)) == (0.5, (0.1, 0.5))
-    assert (regions.sampler.num, regions.sampler.pos_fraction) == (128, 0.25)
-    assert model.train_cfg.rpn_proposal.max_per_img == 2000
-    assert model.test_cfg.rpn.max_per_img == 5
-    for stage in (model.train_cfg.rpn_proposal, model.test_cfg.rpn):
-        assert (stage.nms.iou_threshold, stage.min_bbox_size) == (0.7, 4)
-    assert model.test_cfg.rpn.nms_pre == 6000
-    assert model.backbone.frozen_stages == 2
-
-
-def test_published_schedule():
-    # Section 5: momentum, rate 0.001, a tenth of it every 50,000 iterations, 80,000 in all
-    from mmengine.config import Config
-
-    schedule = Config.fromfile(FOLDER / '_base_' / 'schedules' / 'published.py')
-    assert (schedule.optim_wrapper.optimizer.type, schedule.optim_wrapper.optimizer.lr) == ('SGD', 0.001)
-    assert schedule.optim_wrapper.optimizer.momentum == 0.9
-    assert schedule.train_cfg.max_iters == 80_000
-    assert (schedule.param_scheduler[0].milestones, schedule.param_scheduler[0].gamma) == ([50_000], 0.1)

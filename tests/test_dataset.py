@@ -237,7 +237,7 @@ def test_the_configured_pipeline(detection, packed):
 
 @pytest.fixture
 def sampled(detection, packed):
-    return detection.dataset.PackedSubjects(str(packed[0]), pipeline=[]), detection.dataset
+    return detection.dataset.PackedSubjects(str(packed[0]), pipeline=[]), detection.samplers
 
 
 def draw(sampler, number):
@@ -277,7 +277,7 @@ def test_sampler_prefers_rare_classes(tmp_path, detection):
     pack(subjects, tmp_path)
     dataset = detection.dataset.PackedSubjects(str(tmp_path), pipeline=[])
     for balance, expected in ((0.0, 3 / 30), (0.5, 3**0.5 / (3**0.5 + 27**0.5)), (1.0, 0.5)):
-        sampler = detection.dataset.MixtureSampler(dataset, dict(x=1.0), balance=balance, seed=0)
+        sampler = detection.samplers.MixtureSampler(dataset, dict(x=1.0), balance=balance, seed=0)
         share = np.mean(np.array(draw(sampler, 6000)) >= 27)
         assert share == pytest.approx(expected, abs=0.025), balance
 

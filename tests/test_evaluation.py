@@ -11,7 +11,9 @@ from claran_plugin.evaluation.average_precision import (
     average_precision,
     box_iou,
     by_components,
+    matched_sources,
     mean_average_precision,
+    rank,
 )
 from claran_plugin.morphology import CLASSES, components_of
 
@@ -279,3 +281,43 @@ def test_metric_through_mmengine(require_detector):
     for name, result in zip(CLASSES, six, strict=True):
         assert values[f'claran/n_{name}'] == result.n_true
         assert values[f'claran/AP_{name}'] == pytest.approx(result.ap, nan_ok=True)
+
+
+# ---- matching and ranking
+
+
+@settings(deadline=None, max_examples=60)
+@given(scored())
+def test_matches_are_right_and_unique(subjects):
+    for s in subjects:
+        found = matched_sources(s)
+        hits = np.flatnonzero(found >= 0)
+        assert len(set(found[hits])) == len(hits)
+        for k in hits:
+            assert s.classes[k] == s.true_classes[found[k]]
+            assert slow_iou(s.boxes[k], s.true_boxes[found[k]]) > 0.5
+        # what is not matched has no overlapping source of its class, or a more probable detection has taken it
+        for k in np.flatnonzero(found < 0):
+            for source in np.flatnonzero(s.true_classes == s.classes[k]):
+                if slow_iou(s.boxes[k], s.true_boxes[source]) > 0.5:
+                    taker = np.flatnonzero(found == source)
+                    assert s.probabilities[taker] >= s.probabilities[k]
+
+
+@settings(deadline=None, max_examples=60)
+@given(scored())
+def test_the_area_under_the_ranking_is_the_average_precision(subjects):
+    for kind in range(3):
+        ranking = rank(subjects, kind)
+        assert (np.diff(ranking.probabilities) <= 0).all()
+        result = average_precision(subjects, kind)
+        if not ranking.n_true:
+            continue
+        # rectangles under the precision-recall curve
+        steps = np.diff(ranking.recall, prepend=0)
+        assert np.sum(steps * ranking.precision) == pytest.approx(result.ap)
+
+
+def test_mean_of_the_envelope():
+    results = [AveragePrecision(0.5, 0.6, 3, 4), AveragePrecision(0.7, 0.8, 1, 2)]
+    assert mean_average_precision(results, envelope=True) == pytest.approx(0.7)

@@ -136,3 +136,35 @@ def test_one_feature_map_only(require_detector):
 
     with pytest.raises(ValueError, match=r'one feature map, got strides \[4, 8\]'):
         STRoIExtractor(3, [4, 8])
+
+
+def test_all_regions_of_a_batch_are_read_at_once(make_extractor, monkeypatch):
+    from claran_plugin.detection import st_roi_extractor
+
+    calls = []
+    read = st_roi_extractor.functional.grid_sample
+
+    def count(*args, **kwargs):
+        calls.append(args[0].shape)
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(st_roi_extractor.functional, 'grid_sample', count)
+    rng = np.random.default_rng(5)
+    feats = torch.rand(4, 3, 11, 8)
+    rois = torch.from_numpy(random_rois(rng, 500, 4, 11, 8).astype(np.float32))
+    assert len(make_extractor()((feats,), rois)) == 500
+    assert calls == [feats.shape]
+
+
+def test_gradients_in_half_precision(make_extractor):
+    rng = np.random.default_rng(6)
+    rois = torch.from_numpy(random_rois(rng, 20, 2, 12, 12).astype(np.float32))
+    values, weights = torch.rand(2, 3, 12, 12), torch.rand(20, 3, 7, 7)
+    gradients = []
+    for dtype in (torch.float32, torch.bfloat16):
+        feats, corners = values.to(dtype, copy=True).requires_grad_(), rois.clone().requires_grad_()
+        (make_extractor()((feats,), corners).float() * weights).sum().backward()
+        assert feats.grad.dtype == dtype
+        gradients.append((feats.grad.float(), corners.grad))
+    for exact, rounded in zip(*gradients, strict=True):
+        torch.testing.assert_close(rounded, exact, rtol=0, atol=0.03 * float(exact.abs().max()))

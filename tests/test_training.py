@@ -1,12 +1,8 @@
 """Training with mmdet's own tool, from a packed set to weights that the detector loads."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from training_runs import run_tool, scalars
 
 from claran_plugin.models import config_folder
 from claran_plugin.training_data import pack, simulated
@@ -27,30 +23,6 @@ test_dataloader = val_dataloader
 train_cfg = dict(max_iters=3, val_interval=3)
 default_hooks = dict(checkpoint=dict(interval=3), logger=dict(interval=1))
 """
-
-
-def mmdet_tool(name):
-    import mmdet
-
-    return Path(mmdet.__file__).parent / '.mim' / 'tools' / name
-
-
-def run_tool(name, *arguments, cwd):
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', str(mmdet_tool(name)), *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
-
-
-def scalars(folder):
-    (path,) = folder.glob('*/vis_data/scalars.json')
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope='module')

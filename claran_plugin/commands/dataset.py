@@ -2,8 +2,16 @@
 
 import argparse
 
+from claran_plugin.catalogue_writing import check_outputs
+from claran_plugin.cutout_fetching import fetch_cutouts, read_positions
+from claran_plugin.errors import InputError
 from claran_plugin.packing import pack_dataset
 from claran_plugin.progress import Log
+from claran_plugin.rgz_catalogue import published_split, random_split, read_subjects, select
+from claran_plugin.rgz_dataset import make_dataset, table_paths, tabulate
+
+IMAGED = '_images'
+"""Ends the names of tables and figures of what has images."""
 
 
 def pack(args: argparse.Namespace) -> None:
@@ -27,3 +35,61 @@ def pack(args: argparse.Namespace) -> None:
     if not args.quiet:
         print(counts)
         print(f'{args.output}  {log.seconds():.1f} s')
+
+
+def rgz(args: argparse.Namespace) -> None:
+    """Make a COCO data set of Radio Galaxy Zoo subjects, and the tables and figures that describe it."""
+    if args.infrared and not args.images:
+        args.usage_error('--infrared needs --images')
+    log = Log(args.quiet)
+    folder, overwrite = args.output, args.overwrite
+    check_outputs([*table_paths(folder), *(table_paths(folder, IMAGED) if args.images else [])], overwrite=overwrite)
+    subjects = read_subjects(args.catalogue)
+    selection = dict(min_consensus=args.min_consensus, most_components=args.max_components, most_peaks=args.max_peaks)
+    chosen = select(subjects, **selection)
+    if not chosen:
+        raise InputError(f'{args.catalogue}: no subject meets the criteria: lower --min-consensus')
+    split = published_split(chosen) if args.split == 'published' else random_split(chosen, args.seed, args.test_share)
+    log.line(f'{len(chosen)} of {len(subjects)} subjects selected')
+    tables = dict(folder=folder, min_consensus=args.min_consensus, overwrite=overwrite)
+    text = tabulate(subjects, split, **tables)
+    if args.images:
+        imaged, measured = make_dataset(
+            split,
+            folder,
+            args.images,
+            args.infrared,
+            selection=selection,
+            command=args.command_line,
+            overwrite=overwrite,
+            log=log,
+        )
+        text += f'\nWith images:\n\n{tabulate(imaged.all, imaged, suffix=IMAGED, **tables)}'
+        log.line(
+            f'{len(imaged.training)} training and {len(imaged.testing)} testing subjects, '
+            f'{measured.n_taken_over} taken over from an earlier run; {len(measured.rejected)} lines in rejected.csv'
+        )
+    if not args.quiet:
+        print(f'\n{text}')
+        print(f'{folder}  {log.seconds():.1f} s')
+
+
+def fetch(args: argparse.Namespace) -> None:
+    """Download cut-outs; those that could not be had are listed, and make the command fail."""
+    log = Log(args.quiet)
+    positions = read_positions(args.positions)
+    report = fetch_cutouts(
+        positions,
+        args.output,
+        surveys=args.survey,
+        size_arcmin=args.size,
+        pause_s=args.pause,
+        urls=dict(first=args.first_url, wise=args.wise_url),
+        log=log,
+    )
+    log.line(f'{report.n_fetched} cut-outs fetched, {report.n_kept} were there already')
+    if report.failures:
+        raise InputError(
+            f'{report.listing}: {len(report.failures)} of {report.n_wanted} cut-outs could not be fetched, the first '
+            f'because: {report.failures[0].reason}; run the same command again to try them once more'
+        )

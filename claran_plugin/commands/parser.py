@@ -5,7 +5,9 @@ import argparse
 from claran_plugin import __version__
 from claran_plugin.commands.association_options import add_associate, add_detect, add_run
 from claran_plugin.commands.dataset_options import add_dataset
+from claran_plugin.commands.evaluation_options import add_evaluate
 from claran_plugin.commands.simulation_options import add_demo, add_simulate
+from claran_plugin.commands.training_options import add_losses, add_test, add_train
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -17,6 +19,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--version', action='version', version=f'claran_plugin {__version__}')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
-    for add in (add_run, add_associate, add_detect, add_simulate, add_dataset, add_demo):
+    for add in (
+        add_run,
+        add_associate,
+        add_detect,
+        add_simulate,
+        add_dataset,
+        add_demo,
+        add_train,
+        add_test,
+        add_evaluate,
+        add_losses,
+    ):
         add(commands)
     return parser

@@ -31,9 +31,41 @@ def check_stack() -> None:
 
 check_stack()
 
-from claran_plugin.detection import dataset, metric, transforms  # noqa: E402
+from claran_plugin.detection import (  # noqa: E402
+    dataset,
+    metric,
+    mixed_precision,
+    rgz_subjects,
+    runner,
+    samplers,
+    transforms,
+)
+from claran_plugin.detection.bbox_head import ClaranBBoxHead  # noqa: E402
+from claran_plugin.detection.imagenet_vgg16 import ImageNetVGG16  # noqa: E402
+from claran_plugin.detection.learned_fusion import LearnedFusion  # noqa: E402
 from claran_plugin.detection.merge_levels import MergeLevels  # noqa: E402
+from claran_plugin.detection.roi_head import ClaranRoIHead  # noqa: E402
+from claran_plugin.detection.rotating_st_roi_extractor import RotatingSTRoIExtractor  # noqa: E402
+from claran_plugin.detection.rpn_head import ClaranRPNHead  # noqa: E402
 from claran_plugin.detection.st_roi_extractor import STRoIExtractor  # noqa: E402
 from claran_plugin.detection.vgg import ClaranVGG  # noqa: E402
 
-__all__ = ['ClaranVGG', 'MergeLevels', 'STRoIExtractor', 'check_stack', 'dataset', 'metric', 'transforms']
+__all__ = [
+    'ClaranBBoxHead',
+    'ClaranRPNHead',
+    'ClaranRoIHead',
+    'ClaranVGG',
+    'ImageNetVGG16',
+    'LearnedFusion',
+    'MergeLevels',
+    'RotatingSTRoIExtractor',
+    'STRoIExtractor',
+    'check_stack',
+    'dataset',
+    'metric',
+    'mixed_precision',
+    'rgz_subjects',
+    'runner',
+    'samplers',
+    'transforms',
+]

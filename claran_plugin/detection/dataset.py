@@ -1,21 +1,20 @@
 """Packed training subjects: wide cut-outs in one array and their sources in one JSON file."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmdet.registry import DATA_SAMPLERS, DATASETS
+from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
-from mmengine.dist import get_dist_info, sync_random_seed
-from torch.utils.data import Sampler
 
+from claran_plugin.detection.samplers import SeededDraws
 from claran_plugin.morphology import CLASSES
 
 
 @DATASETS.register_module()
-class PackedSubjects(BaseDataset):
+class PackedSubjects(SeededDraws, BaseDataset):
     """Subjects as `claran_plugin.training_data` packs them.
 
     ``DIR/snr.npy`` holds (N, S, S) float16 cut-outs in units of the noise; ``DIR/subjects.json`` lists for each its
@@ -81,57 +80,3 @@ class PackedSubjects(BaseDataset):
             gt_ignore_flags=np.array(info.get('ignore', [False] * n), bool),
         )
         return self.pipeline(results)
-
-
-@DATA_SAMPLERS.register_module()
-class MixtureSampler(Sampler):
-    """Draw subjects for ever, with a given share from each origin.
-
-    Within an origin, subjects of rare classes are drawn more often: a subject's weight is the mean over its sources of
-    the class's frequency to the power `-balance`.
-
-    Parameters
-    ----------
-    dataset : PackedSubjects
-    weights : dict
-        Share of each origin, for example ``dict(simulated=0.4, first=0.6)``.
-    balance : float
-        0 draws classes as they come, 1 draws them equally often.
-    seed : int, optional
-        Of the sequence; without, one that all processes share.
-    """
-
-    def __init__(
-        self, dataset: PackedSubjects, weights: dict[str, float], balance: float = 0.5, seed: int | None = None
-    ) -> None:
-        self.rank, self.world_size = get_dist_info()
-        self.seed = sync_random_seed() if seed is None else seed
-        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-        origins = np.array([info['origin'] for info in infos])
-        missing = set(weights) - set(origins)
-        if missing:
-            raise ValueError(f'no subject of origin {sorted(missing)} among {sorted(set(origins))}')
-        self.probabilities = np.zeros(len(infos))
-        for origin, share in weights.items():
-            members = np.flatnonzero(origins == origin)
-            frequency = np.bincount(np.concatenate([infos[i]['labels'] for i in members]).astype(int), minlength=6)
-            rarity = np.maximum(frequency, 1.0) ** -balance
-            weight = np.array(
-                [rarity[infos[i]['labels']].mean() if infos[i]['labels'] else rarity.min() for i in members]
-            )
-            self.probabilities[members] = share * weight / weight.sum()
-        self.probabilities /= self.probabilities.sum()
-        self.size = len(infos)
-
-    def __iter__(self) -> Iterator[int]:
-        """Give numbers of subjects without end."""
-        rng = np.random.default_rng(self.seed)
-        while True:
-            block = rng.choice(self.size, 1024 * self.world_size, p=self.probabilities)
-            yield from block[self.rank :: self.world_size].tolist()
-
-    def __len__(self) -> int:
-        return self.size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Do nothing: the sequence has no epochs."""

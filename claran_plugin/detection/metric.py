@@ -1,6 +1,8 @@
 """The paper's mean average precision as an mmengine metric."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,28 +20,46 @@ from claran_plugin.morphology import CLASSES, components_of
 
 @METRICS.register_module()
 class MorphologyAP(BaseMetric):
-    """Average precision of the six classes (Eq. 12-14) and of the three component counts (Table 6)."""
+    """Average precision of the six classes (Eq. 12-14) and of the three component counts (Table 6).
+
+    Parameters
+    ----------
+    outfile_prefix : str, optional
+        Write the detections to ``PREFIX.bbox.json`` in the form of COCO's results, as mmdet's `CocoMetric` does: a list
+        of image_id, category_id (1 ... 6 in the order of `CLASSES`), bbox (x, y, width, height in pixels of the field
+        of view, whose corners are (0, 0) and (132, 132)) and score.
+    **kwargs
+        Of mmengine's `BaseMetric`.
+    """
 
     default_prefix = 'claran'
+
+    def __init__(self, outfile_prefix: str | None = None, **kwargs: Any) -> None:
+        self.outfile_prefix = outfile_prefix
+        super().__init__(**kwargs)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the detections and the truth of a batch."""
         for sample in data_samples:
             found, true = sample['pred_instances'], sample['gt_instances']
             scale = np.tile(np.asarray(sample.get('scale_factor', (1.0, 1.0)), float), 2)
-            self.results.append(
-                Evaluated(
-                    found['bboxes'].cpu().numpy().astype(float),
-                    found['labels'].cpu().numpy(),
-                    found['scores'].cpu().numpy().astype(float),
-                    np.asarray(true['bboxes'].cpu() if hasattr(true['bboxes'], 'cpu') else true['bboxes']) / scale,
-                    true['labels'].cpu().numpy(),
-                )
+            evaluated = Evaluated(
+                found['bboxes'].cpu().numpy().astype(float),
+                found['labels'].cpu().numpy(),
+                found['scores'].cpu().numpy().astype(float),
+                np.asarray(true['bboxes'].cpu() if hasattr(true['bboxes'], 'cpu') else true['bboxes']) / scale,
+                true['labels'].cpu().numpy(),
             )
+            self.results.append((sample.get('img_id'), evaluated))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Give AP and number of true sources of each class, and both means."""
-        results = [Evaluated(*result) for result in results]  # mmengine turns named tuples into plain ones
+        numbers = [number for number, _ in results]
+        results = [Evaluated(*result) for _, result in results]  # mmengine turns named tuples into plain ones
+        if self.outfile_prefix is not None:
+            path = Path(f'{self.outfile_prefix}.bbox.json')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(coco_results(numbers, results)))
         six = [average_precision(results, k) for k in range(len(CLASSES))]
         merged = by_components(results, [components_of(name) for name in CLASSES])
         three = [average_precision(merged, k) for k in range(3)]
@@ -48,3 +68,15 @@ class MorphologyAP(BaseMetric):
             values[f'AP_{name}'] = result.ap
             values[f'n_{name}'] = result.n_true
         return values
+
+
+def coco_results(image_ids: Sequence[int], subjects: Sequence[Evaluated]) -> list[dict[str, Any]]:
+    """Turn detections into the form of COCO's results; classes count from 1."""
+    listing = []
+    for image_id, subject in zip(image_ids, subjects, strict=True):
+        corners_and_sides = np.column_stack([subject.boxes[:, :2], subject.boxes[:, 2:] - subject.boxes[:, :2]])
+        for box, kind, score in zip(corners_and_sides, subject.classes, subject.probabilities, strict=True):
+            listing.append(
+                dict(image_id=image_id, category_id=int(kind) + 1, bbox=box.round(3).tolist(), score=float(score))
+            )
+    return listing

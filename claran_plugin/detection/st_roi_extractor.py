@@ -80,26 +80,59 @@ class STRoIExtractor(BaseModule):
         (R, C, S, S) tensor in the type of the features
         """
         features = feats[0]
-        batch, channels, height, width = features.shape
         if not len(rois):
-            return features.new_zeros(0, channels, self.output_size, self.output_size)
+            return features.new_zeros(0, features.shape[1], self.output_size, self.output_size)
         precision = torch.promote_types(features.dtype, torch.float32)
         corners = rois[:, 1:].to(precision)
         if roi_scale_factor is not None:
             middle = (corners[:, :2] + corners[:, 2:]).repeat(1, 2) / 2
             corners = middle + (corners - middle) * roi_scale_factor
-        image = rois[:, 0].long()
         with torch.autocast(features.device.type, enabled=False):
-            grid = self.sampling_grid(corners / self.featmap_strides[0], height, width)
-            rank = _rank_within_group(image, batch)
-            per_image = int(rank.max()) + 1
-            slots = grid.new_zeros(batch, per_image, self.output_size, self.output_size, 2)
-            slots = slots.index_put((image, rank), grid)
-            pooled = functional.grid_sample(
-                features.to(precision), slots.flatten(1, 2), mode='bilinear', padding_mode='border', align_corners=False
-            )
-        pooled = pooled.unflatten(2, (per_image, self.output_size))
-        return pooled.permute(0, 2, 1, 3, 4)[image, rank].to(features.dtype)
+            pooled = self.crop(features.to(precision), rois[:, 0].long(), corners / self.featmap_strides[0])
+        return pooled.to(features.dtype)
+
+    def crop(self, features: Tensor, image: Tensor, corners: Tensor) -> Tensor:
+        """Crop regions.
+
+        Parameters
+        ----------
+        features : (B, C, H, W) tensor
+        image : (R,) int tensor
+            Number of each region's image in the batch.
+        corners : (R, 4) tensor
+            As for `sampling_grid`.
+
+        Returns
+        -------
+        (R, C, S, S) tensor
+        """
+        return sample(features, image, self.sampling_grid(corners, *features.shape[-2:]))
+
+
+def sample(features: Tensor, image: Tensor, grid: Tensor) -> Tensor:
+    """Read feature maps at points, bilinearly; beyond the border its pixels go on.
+
+    Parameters
+    ----------
+    features : (B, C, H, W) tensor
+    image : (R,) int tensor
+        Number in the batch of the map that each set of points is for; in any order.
+    grid : (R, S, S, 2) tensor
+        (u, v) of the points, -1 ... 1 across the map.
+
+    Returns
+    -------
+    (R, C, S, S) tensor
+    """
+    # grid_sample wants one grid per map: the grids of a map are laid one below the other, maps with fewer are filled up
+    batch, size = len(features), grid.shape[1]
+    rank = _rank_within_group(image, batch)
+    per_image = int(rank.max()) + 1
+    slots = grid.new_zeros(batch, per_image, *grid.shape[1:]).index_put((image, rank), grid)
+    read = functional.grid_sample(
+        features, slots.flatten(1, 2), mode='bilinear', padding_mode='border', align_corners=False
+    )
+    return read.unflatten(2, (per_image, size)).permute(0, 2, 1, 3, 4)[image, rank]
 
 
 def _rank_within_group(group: Tensor, n_groups: int) -> Tensor:

@@ -29,6 +29,8 @@ class ClaranVGG(BaseModule):
     train_in_bfloat16 : bool
         Multiply in bfloat16 while training, which current CPUs do twice as fast; the maps come out in float32. (mmdet's
         operators take no bfloat16 on a CPU, so only the convolutions, where the time goes, run in it.)
+    fusion : dict, optional
+        Config of a module that turns the input into three channels before the first convolution.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class ClaranVGG(BaseModule):
         out_stages: Sequence[int] = (4,),
         first_pooling: bool = True,
         train_in_bfloat16: bool = False,
+        fusion: dict | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg or dict(type='Kaiming', layer='Conv2d', a=0, nonlinearity='relu'))
         self.frozen_stages = frozen_stages
         self.out_stages = tuple(out_stages)
         self.train_in_bfloat16 = train_in_bfloat16
+        self.fusion = nn.Identity() if fusion is None else MODELS.build(fusion)
         self.stages = nn.ModuleList()
         channels = 3
         for number, (width, depth) in enumerate(zip(widths, CONVOLUTIONS, strict=True)):
@@ -77,6 +81,7 @@ class ClaranVGG(BaseModule):
         maps = []
         mixed = self.train_in_bfloat16 and self.training
         with torch.autocast(pictures.device.type, dtype=torch.bfloat16, enabled=mixed):
+            features = self.fusion(features)
             for number, stage in enumerate(self.stages):
                 features = stage(features)
                 if number in self.out_stages:

@@ -1,1 +1,1 @@
-"""How good detections and associations are; numpy only."""
+"""How good detections and associations are, and the tables and figures of the paper about it; without torch."""

@@ -19,6 +19,39 @@ class Evaluated(NamedTuple):
     true_boxes: NDArray
     true_classes: NDArray
 
+    def select(self, chosen: NDArray) -> 'Evaluated':
+        """Keep some of the detections (a mask or indices) and the whole truth."""
+        return self._replace(
+            boxes=self.boxes[chosen], classes=self.classes[chosen], probabilities=self.probabilities[chosen]
+        )
+
+
+class Ranking(NamedTuple):
+    """One class's detections, the most probable first.
+
+    Attributes
+    ----------
+    probabilities : (n,) array
+    hits : (n,) bool array
+        True positives.
+    n_true : int
+        True sources of the class.
+    """
+
+    probabilities: NDArray
+    hits: NDArray
+    n_true: int
+
+    @property
+    def precision(self) -> NDArray:
+        """Reliability of the detections up to each (Eq. 13)."""
+        return np.cumsum(self.hits) / np.arange(1, len(self.hits) + 1)
+
+    @property
+    def recall(self) -> NDArray:
+        """Completeness that they reach; NaN where the class has no true source."""
+        return np.cumsum(self.hits) / (self.n_true or np.nan)
+
 
 class AveragePrecision(NamedTuple):
     """Result for one class: AP by Eq. 12, the area under the precision envelope, and counts."""
@@ -39,11 +72,45 @@ def box_iou(a: NDArray, b: NDArray) -> NDArray:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def average_precision(subjects: Sequence[Evaluated], class_number: int, *, min_iou: float = 0.5) -> AveragePrecision:
-    """Rank one class's detections of all subjects by probability and average the precision over the true sources.
+def matched_sources(subject: Evaluated, *, min_iou: float = 0.5) -> NDArray:
+    """Find the true source that each detection of a subject stands for.
 
-    A detection is a true positive where its IoU with a true source of its class exceeds `min_iou`; a second
-    detection of the same source is a false one.
+    A detection is a true positive where its IoU with a true source of its class exceeds `min_iou` (Section 5.2). The
+    more probable one chooses first, and takes the source it overlaps most; a second detection of a source is false.
+
+    Returns
+    -------
+    (n,) int array, index of the true source, -1 for a false positive
+    """
+    found = np.full(len(subject.boxes), -1)
+    for class_number in np.unique(subject.classes):
+        chosen = np.flatnonzero(subject.classes == class_number)
+        chosen = chosen[np.argsort(-subject.probabilities[chosen], kind='stable')]
+        truth = np.flatnonzero(subject.true_classes == class_number)
+        free = np.ones(len(truth), bool)
+        for detection, row in zip(chosen, box_iou(subject.boxes[chosen], subject.true_boxes[truth]), strict=True):
+            best = int(np.argmax(np.where(free, row, -1))) if free.any() else -1
+            if best >= 0 and row[best] > min_iou:
+                free[best] = False
+                found[detection] = truth[best]
+    return found
+
+
+def rank(subjects: Sequence[Evaluated], class_number: int, *, min_iou: float = 0.5) -> Ranking:
+    """Rank one class's detections of all subjects by probability."""
+    probabilities: list[NDArray] = [np.empty(0)]
+    hits: list[NDArray] = [np.empty(0, bool)]
+    for subject in subjects:
+        one = subject.select(subject.classes == class_number)
+        probabilities.append(one.probabilities)
+        hits.append(matched_sources(one, min_iou=min_iou) >= 0)
+    n_true = sum(int(np.sum(subject.true_classes == class_number)) for subject in subjects)
+    order = np.argsort(-np.concatenate(probabilities), kind='stable')
+    return Ranking(np.concatenate(probabilities)[order], np.concatenate(hits)[order], n_true)
+
+
+def average_precision(subjects: Sequence[Evaluated], class_number: int, *, min_iou: float = 0.5) -> AveragePrecision:
+    """Average the precision of one class's ranked detections over its true sources (Eq. 12).
 
     Parameters
     ----------
@@ -57,34 +124,18 @@ def average_precision(subjects: Sequence[Evaluated], class_number: int, *, min_i
     -------
     AveragePrecision; `ap` is NaN where the class has no true source
     """
-    probabilities, hits, n_true = [], [], 0
-    for subject in subjects:
-        truth = subject.true_boxes[subject.true_classes == class_number]
-        chosen = subject.classes == class_number
-        order = np.argsort(-subject.probabilities[chosen], kind='stable')
-        iou = box_iou(subject.boxes[chosen][order], truth)
-        free = np.ones(len(truth), bool)
-        n_true += len(truth)
-        for row in iou:
-            best = int(np.argmax(np.where(free, row, -1))) if free.any() else -1
-            hit = best >= 0 and row[best] > min_iou
-            if hit:
-                free[best] = False
-            hits.append(hit)
-        probabilities.append(subject.probabilities[chosen][order])
-    ranked = np.array(hits, bool)[np.argsort(-np.concatenate([*probabilities, np.empty(0)]), kind='stable')]
+    ranking = rank(subjects, class_number, min_iou=min_iou)
+    n_true, n_detected = ranking.n_true, len(ranking.hits)
     if not n_true:
-        return AveragePrecision(np.nan, np.nan, 0, len(ranked))
-    precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return AveragePrecision(
-        float(np.sum(precision[ranked]) / n_true), float(np.sum(envelope[ranked]) / n_true), n_true, len(ranked)
-    )
+        return AveragePrecision(np.nan, np.nan, 0, n_detected)
+    precision = ranking.precision[ranking.hits]
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]  # precision is greatest at hits
+    return AveragePrecision(float(precision.sum() / n_true), float(envelope.sum() / n_true), n_true, n_detected)
 
 
-def mean_average_precision(results: Sequence[AveragePrecision]) -> float:
-    """Average over the classes that have true sources (Eq. 14)."""
-    values = [r.ap for r in results if r.n_true]
+def mean_average_precision(results: Sequence[AveragePrecision], *, envelope: bool = False) -> float:
+    """Average over the classes that have true sources (Eq. 14), by Eq. 12 or by the envelope."""
+    values = [r.envelope if envelope else r.ap for r in results if r.n_true]
     return float(np.mean(values)) if values else float('nan')
 
 

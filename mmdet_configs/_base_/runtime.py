@@ -7,8 +7,18 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
+# By their full names: only training imports them.
+custom_hooks = [
+    dict(type='claran_plugin.hooks.seed_iterations.SeedIterations'),
+    dict(type='claran_plugin.hooks.loss_parts.LossParts'),
+    dict(type='claran_plugin.hooks.prediction_pictures.PredictionPictures'),
+]
+runner_type = 'ClaranRunner'
 env_cfg = dict(
-    cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='gloo')
+    # nccl: without a GPU, ClaranRunner takes gloo
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
 )
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')

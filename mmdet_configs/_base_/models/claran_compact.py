@@ -15,17 +15,20 @@ model = dict(
     ),
     neck=dict(type='MergeLevels', in_channels=(128, 128), out_channels=128),
     rpn_head=dict(
+        detach_proposals=True,
         in_channels=128,
         feat_channels=128,
-        anchor_generator=dict(strides=[4], base_sizes=[4]),
+        anchor_generator=dict(strides=[4], base_sizes=[4], center_offset=0.0),
         loss_cls=dict(use_sigmoid=True),
+        loss_bbox=dict(loss_weight=1.0),
+        init_cfg=dict(_delete_=True, type='Normal', layer='Conv2d', std=0.01),
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=128, featmap_strides=[4]),
-        bbox_head=dict(in_channels=128, fc_out_channels=256),
+        bbox_head=dict(in_channels=128, fc_out_channels=256, dropout=0.0, init_cfg=None),
     ),
     train_cfg=dict(
-        rpn=dict(assigner=dict(pos_iou_thr=0.6), sampler=dict(num=128), allowed_border=-1),
+        rpn=dict(assigner=dict(pos_iou_thr=0.6, min_pos_iou=0.3), sampler=dict(num=128), allowed_border=-1),
         rpn_proposal=dict(nms_pre=400, max_per_img=80, min_bbox_size=0),
         rcnn=dict(assigner=dict(neg_iou_thr=0.5), sampler=dict(num=48)),
     ),

@@ -1,0 +1,93 @@
+"""``claran train``, ``claran test`` and ``claran losses``."""
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+from claran_plugin.catalogue_writing import atomic_outputs
+from claran_plugin.errors import InputError
+from claran_plugin.models import find_config, known_configs
+from claran_plugin.progress import Log
+
+
+def train(args: argparse.Namespace) -> None:
+    """Run mmdet's tools/train.py."""
+    options = _given(args, 'work_dir', 'resume')
+    options += [f'--{name}' for name in ('amp', 'auto-scale-lr') if getattr(args, name.replace('-', '_'))]
+    _run_tool('train.py', args, [], options)
+
+
+def test(args: argparse.Namespace) -> None:
+    """Run mmdet's tools/test.py."""
+    if not Path(args.checkpoint).is_file():
+        raise InputError(f'{args.checkpoint}: no such checkpoint; give one that "claran train" has written')
+    _run_tool('test.py', args, [args.checkpoint], _given(args, 'work_dir', 'out', 'show_dir'))
+
+
+def losses(args: argparse.Namespace) -> None:
+    """Draw Figures 8 and 9, and write the numbers of Section 5.1."""
+    from claran_plugin import learning_curves
+
+    log = Log(args.quiet)
+    runs = {Path(run).resolve().name: learning_curves.read_losses(run) for run in args.runs}
+    if len(runs) < len(args.runs):
+        raise InputError(f'{", ".join(args.runs)}: folders of the same name cannot be told apart; rename one')
+    folder = Path(args.output)
+    paths = [folder / name for name in ('learning_curves.png', 'loss_parts.png', 'loss_parts.md')]
+    with atomic_outputs(paths, overwrite=args.overwrite) as (curves, parts, text):
+        learning_curves.draw_learning_curves(runs, curves)
+        learning_curves.draw_parts(runs, parts)
+        text.write_text(learning_curves.report(runs))
+    if not args.quiet:
+        log.files(paths)
+
+
+def find_tool(name: str) -> Path:
+    """Find one of mmdet's own tools, without importing mmdet.
+
+    Raises
+    ------
+    InputError
+        Where mmdet or its tools are not there.
+    """
+    remedy = "install the detector with 'make venv', or follow 'Installation' in the README"
+    found = importlib.util.find_spec('mmdet')
+    if found is None or found.origin is None:
+        raise InputError(f'mmdet is not installed, whose tools/{name} does the work; {remedy}')
+    package = Path(found.origin).parent
+    # installed packages carry the tools in .mim; in a source tree they stand beside the package
+    tool = next(
+        (path for path in (package / '.mim/tools' / name, package.parent / 'tools' / name) if path.is_file()), None
+    )
+    if tool is None:
+        raise InputError(f'{package}: this mmdet comes without tools/{name}; {remedy}')
+    return tool
+
+
+def _given(args: argparse.Namespace, *names: str) -> list[str]:
+    """Give the options that have a value, as they are typed."""
+    pairs = [(f'--{name.replace("_", "-")}', getattr(args, name)) for name in names]
+    return [word for pair in pairs if pair[1] is not None for word in pair]
+
+
+def _run_tool(name: str, args: argparse.Namespace, positional: list[str], options: list[str]) -> None:
+    config = find_config(args.config)
+    if config is None:
+        raise InputError(
+            f'{args.config}: no such config; give one of {known_configs()}, or the path of an mmdet config'
+        )
+    command = [sys.executable]
+    launcher = args.launcher
+    if args.processes > 1:
+        if launcher != 'none':
+            args.usage_error('--processes starts the processes itself: leave out --launcher')
+        command += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={args.processes}']
+        launcher = 'pytorch'
+    command += [str(find_tool(name)), str(config), *positional, *options, '--launcher', launcher]
+    if args.cfg_options:
+        command += ['--cfg-options', *args.cfg_options]
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise InputError(f"{args.config}: mmdet's tools/{name} stopped with exit code {code}; see its messages above")

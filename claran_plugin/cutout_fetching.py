@@ -1,0 +1,204 @@
+"""The command ``claran dataset fetch``: cut-outs of FIRST and WISE images around a list of positions.
+
+One request at a time, with pauses; what fails is tried again, and listed where it fails for good.
+"""
+
+import csv
+import io
+import re
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.table import QTable
+
+from claran_plugin.catalogue_writing import atomic_outputs
+from claran_plugin.cutout_services import SERVICES, NoImageError, Service, connect
+from claran_plugin.errors import InputError
+from claran_plugin.progress import Log
+from claran_plugin.source_properties import source_names
+from claran_plugin.training_data import subject_position
+
+BACK_OFF_S = (2.0, 10.0, 40.0)
+"""Waits before another attempt."""
+LARGEST_ARCMIN = 30.0
+"""FIRST's server gives 1024 pixels at most."""
+_PASSING = (408, 425, 429)
+"""HTTP answers of the 4xx kind after which trying again may help."""
+
+
+class Failure(NamedTuple):
+    """A cut-out that could not be had."""
+
+    name: str
+    survey: str
+    ra: float
+    dec: float
+    reason: str
+
+
+class Report(NamedTuple):
+    """What came of the cut-outs that were wanted; the failures are listed in a file."""
+
+    n_wanted: int
+    n_fetched: int
+    n_kept: int
+    failures: list[Failure]
+    listing: Path
+
+
+def read_positions(path: str | Path) -> dict[str, SkyCoord]:
+    """Read positions and the names that their files get.
+
+    Parameters
+    ----------
+    path : path
+        Any table that astropy reads: columns RA and DEC (degrees unless they have a unit) and, if wanted, name or
+        first_id; or first_id alone, names such as ``FIRSTJ074535.0+335754``. Without names, they are made so.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing or no table, or has not the columns.
+    """
+    if not Path(path).is_file():
+        raise InputError(f'{path}: no such file: check the path')
+    try:
+        table = QTable.read(path)
+    except Exception as err:  # astropy's readers raise whatever their libraries do
+        raise InputError(
+            f'{path}: not a table that astropy reads ({_one_line(err)}): give CSV, FITS or VOTable'
+        ) from err
+    if not len(table):
+        raise InputError(f'{path}: no positions in it: give a table with rows')
+    columns = {name.lower(): table[name] for name in table.colnames}
+    given = next((columns[key] for key in ('first_id', 'name') if key in columns), None)
+    names = None if given is None else [re.sub(r'[^\w.+-]', '', str(name)) for name in given]
+    try:
+        if {'ra', 'dec'} <= set(columns):
+            sky = SkyCoord(*(u.Quantity(columns[key], u.deg) for key in ('ra', 'dec')))
+            names = names or [name.replace(' ', '') for name in source_names(sky, 'FIRST')]
+            return dict(zip(names, sky, strict=True))
+        if 'first_id' in columns:
+            return {name: subject_position(name) for name in dict.fromkeys(names or [])}
+    except (ValueError, TypeError, u.UnitsError) as err:
+        raise InputError(f'{path}: unreadable positions ({_one_line(err)}): give RA and DEC in degrees') from err
+    raise InputError(f'{path}: no columns RA and DEC among {", ".join(table.colnames)}: rename them')
+
+
+def fetch_cutouts(
+    positions: dict[str, SkyCoord],
+    folder: str | Path,
+    *,
+    surveys: Sequence[str] = ('first', 'wise'),
+    size_arcmin: float = 5.0,
+    pause_s: float = 0.5,
+    urls: dict[str, str] | None = None,
+    log: Log,
+) -> Report:
+    """Download cut-outs into ``folder/SURVEY/NAME.fits``; good files that are there already are kept.
+
+    Parameters
+    ----------
+    positions : dict
+        By the names of the files.
+    folder : path
+    surveys : sequence of str
+        Keys of `SERVICES`.
+    size_arcmin : float
+        Side of the cut-outs.
+    pause_s : float
+        Least time between two requests.
+    urls : dict, optional
+        Address of a survey's service, where it is not the one that astroquery knows.
+    log : Log
+
+    Returns
+    -------
+    Report
+        ``failures.csv`` is written to the folder, or taken away where nothing failed.
+
+    Raises
+    ------
+    InputError
+        Where astroquery is missing, the size is too large, or the folder cannot be written to.
+    """
+    if size_arcmin > LARGEST_ARCMIN:
+        raise InputError(f'--size {size_arcmin:g}: too large, at most {LARGEST_ARCMIN:g} arcmin can be had')
+    connection = connect(pause_s)
+    services = {name: SERVICES[name](connection, (urls or {}).get(name)) for name in surveys}
+    wanted = [(name, position, survey) for name, position in positions.items() for survey in services]
+    n_kept, failures = 0, []
+    for name, position, survey in log.track(wanted, len(wanted), 'cut-outs looked after'):
+        path = Path(folder) / survey / f'{name}.fits'
+        if path.is_file() and image_fault(path.read_bytes()) is None:
+            n_kept += 1
+            continue
+        try:
+            content = _persistently(services[survey], position, size_arcmin)
+        except NoImageError as err:
+            failures.append(Failure(name, survey, float(position.ra.deg), float(position.dec.deg), str(err)))
+            continue
+        with atomic_outputs([path], overwrite=True) as (temporary,):
+            temporary.write_bytes(content)
+    listing = Path(folder) / 'failures.csv'
+    listing.unlink(missing_ok=True)
+    if failures:
+        with atomic_outputs([listing]) as (temporary,), open(temporary, 'w', newline='') as file:
+            csv.writer(file).writerows([Failure._fields, *failures])
+    return Report(len(wanted), len(wanted) - n_kept - len(failures), n_kept, failures, listing)
+
+
+def image_fault(content: bytes) -> str | None:
+    """Tell what is wrong with the content of a FITS image, or None where nothing is."""
+    if not content.startswith(b'SIMPLE'):
+        text = ' '.join(re.sub(r'<[^>]*>', ' ', content[:2000].decode('ascii', 'replace')).split())
+        return f'not FITS but {text[:80]!r}'
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            with fits.open(io.BytesIO(content)) as hdus:
+                data = next((hdu.data for hdu in hdus if hdu.is_image and hdu.data is not None), None)
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as err:
+        return f'truncated FITS ({_one_line(err)})'
+    if data is None or data.ndim < 2:
+        return 'FITS without an image'
+    values = data[np.isfinite(data)]
+    return None if values.size and values.min() < values.max() else 'an empty image'
+
+
+def _persistently(service: Service, position: SkyCoord, size_arcmin: float) -> bytes:
+    """Fetch one good cut-out, trying again after faults that may pass.
+
+    Raises
+    ------
+    NoImageError
+        With the last fault.
+    """
+    from pyvo.dal import DALAccessError
+    from requests import RequestException
+
+    for wait_s in (*BACK_OFF_S, None):
+        try:
+            content = service(position, size_arcmin)
+            fault = image_fault(content)
+            if fault is None:
+                return content
+        except (RequestException, DALAccessError, OSError, ValueError, KeyError) as err:
+            fault = _one_line(err)
+            status = getattr(getattr(err, 'response', None), 'status_code', None) or getattr(err, 'code', None) or 0
+            if 400 <= status < 500 and status not in _PASSING:
+                break
+        if wait_s is not None:
+            time.sleep(wait_s)
+    raise NoImageError(fault)
+
+
+def _one_line(err: Exception) -> str:
+    return ' '.join(str(err).split()) or type(err).__name__

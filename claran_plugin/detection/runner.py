@@ -1,0 +1,47 @@
+"""mmengine's Runner, for machines without a GPU too."""
+
+from typing import Any
+
+import torch
+from mmengine.dist import is_distributed
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+from torch.distributed import init_process_group
+
+
+@RUNNERS.register_module()
+class ClaranRunner(Runner):
+    """A Runner that can also train on CPUs in several processes, and in mixed precision.
+
+    mmdet's tools use it where a config says ``runner_type = 'ClaranRunner'``. Where there is a GPU, it does as mmengine
+    does; where there is none, mmengine's launcher, its wrapper of the model and its ``AmpOptimWrapper`` refuse to work.
+    """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Start the processes' group, over gloo where there is no GPU."""
+        if self.distributed and not is_distributed() and not torch.cuda.is_available():
+            init_process_group('gloo')
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for several processes."""
+        if model_wrapper_cfg is None and self.distributed and not torch.cuda.is_available():
+            return MMDistributedDataParallel(
+                module=model,
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+            )
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
+        """Build the optimiser; without a GPU, what ``--amp`` asks for becomes `BFloat16OptimWrapper`."""
+        if isinstance(optim_wrapper, dict) and not torch.cuda.is_available():
+            optim_wrapper = dict(optim_wrapper)
+            if optim_wrapper.get('type') == 'AmpOptimWrapper':
+                optim_wrapper['type'] = 'BFloat16OptimWrapper'
+                for option in ('loss_scale', 'dtype', 'use_fsdp'):
+                    optim_wrapper.pop(option, None)
+        return super().build_optim_wrapper(optim_wrapper)

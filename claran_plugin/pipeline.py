@@ -84,7 +84,7 @@ class Associator:
 
     def look(self, sky: Sky, centres: NDArray, progress: Progress | None = None) -> Detections:
         """Show fields of view to the detector and bring what it finds onto the image."""
-        method = self.detector.method
+        method, options = self.detector.method, self.detector.fusion_options
         if method in NEEDS_INFRARED and sky.infrared is None:
             raise InputError(f'model {self.name} fuses radio and infrared ({method}); give an image with --infrared')
         subjects: list[Subject] = []
@@ -93,7 +93,7 @@ class Associator:
             for centre in progress(centres, len(centres)) if progress else centres:
                 subject = sky.cut(centre)
                 subjects.append(subject._replace(radio=np.empty(0), infrared=None))
-                yield FUSIONS[method](subject.radio, subject.infrared, rms=1.0)
+                yield FUSIONS[method](subject.radio, subject.infrared, rms=1.0, **options)
 
         boxes: list[NDArray] = [np.empty((0, 4))]
         probabilities: list[NDArray] = [np.empty((0, 6))]

@@ -20,7 +20,7 @@ class KnownAssociator(Associator):
 
     def __init__(self, model='compact', weights=None, device='auto'):
         self.name = 'known'
-        self.detector = SimpleNamespace(weights_hash='0123456789ab', method='S')
+        self.detector = SimpleNamespace(weights_hash='0123456789ab', method='S', fusion_options={})
         self.calibration = Calibration()
 
     def look(self, sky, centres, progress=None):

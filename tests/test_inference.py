@@ -161,6 +161,24 @@ def test_what_the_config_says(detector, weights):
     assert detector.weights_hash == hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
 
 
+@pytest.mark.parametrize(
+    ('name', 'method', 'options', 'size'),
+    [
+        ('claran_compact', 'S', {}, 132),
+        ('claran_compact_rgz', 'S', {}, 132),
+        ('claran_f_vgg16', 'F', {}, 600),
+        ('claran_d3_vgg16', 'D3', {}, 600),
+        ('claran_d4_vgg16_4sigma', 'D4', {'sigma': 4.0}, 600),
+    ],
+)
+def test_pictures_are_fused_as_in_training(inference, name, method, options, size):
+    from mmengine.config import Config
+
+    config = Config.fromfile(config_folder() / f'{name}.py')
+    assert inference._fusion(config) == (method, options)
+    assert inference._input_size(config) == size
+
+
 # ---- weights
 
 

@@ -37,7 +37,7 @@ class Oracle(Associator):
 
     def __init__(self, truth, probability=0.97, method='S'):
         self.name = 'oracle'
-        self.detector = SimpleNamespace(method=method, weights_hash='0123456789ab')
+        self.detector = SimpleNamespace(method=method, fusion_options={}, weights_hash='0123456789ab')
         self.calibration = Calibration()
         self.truth, self.probability = truth, probability
         self.looks = 0

@@ -50,7 +50,7 @@ class Detector:
         self.model = fuse_conv_bn(self.model.eval()).to(memory_format=torch.channels_last)
         # Without a test configuration the RoI head returns all proposals with all class probabilities.
         self.model.roi_head.test_cfg = None
-        self.method = _fusion_method(self.config)
+        self.method, self.fusion_options = _fusion(self.config)
         self.input_size = _input_size(self.config)
         self.half = self.device.type == 'cuda'
 
@@ -179,9 +179,13 @@ def _transform(config: Config, kind: str) -> dict | None:
     return next((step for step in pipeline if step['type'] == kind), None)
 
 
-def _fusion_method(config: Config) -> str:
+def _fusion(config: Config) -> tuple[str, dict]:
+    """Give the fusion method that the detector was trained with, and its options."""
     step = _transform(config, 'FuseSubject')
-    return step['method'] if step else 'S'
+    if step:
+        return step['method'], {}
+    dataset = config.get('test_dataloader', {}).get('dataset', {})
+    return dataset.get('fusion', 'S'), dict(dataset.get('fusion_options') or {})
 
 
 def _input_size(config: Config) -> int:

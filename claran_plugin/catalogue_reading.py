@@ -157,6 +157,29 @@ def _find(names: Sequence[str], standard: str) -> str | None:
     return next((known[_plain(name)] for name in SYNONYMS[standard].split() if _plain(name) in known), None)
 
 
+def has_positions(table: Table) -> bool:
+    """Tell whether a table has columns of right ascension and declination, by one of their names."""
+    return all(_find(table.colnames, standard) for standard in ('RA', 'DEC'))
+
+
+def sky_positions(table: Table, path: str | Path = 'catalogue') -> SkyCoord:
+    """Give the positions in a catalogue, whatever its columns are called.
+
+    Raises
+    ------
+    InputError
+        Where there are none, or one is blank or no number.
+    """
+    if not has_positions(table):
+        raise InputError(f'{path}: no columns RA and DEC, found {_listed(table.colnames)}; rename the columns')
+    ra, dec = (table[_find(table.colnames, standard)] for standard in ('RA', 'DEC'))
+    return SkyCoord(_positions(ra, dec, path), unit=u.deg)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ', '.join(names[:12]) + (', ...' if len(names) > 12 else '')
+
+
 def standardise(table: Table, path: str | Path = 'catalogue') -> QTable:
     """Make the standard component table from a catalogue of PyBDSF or another source finder.
 
@@ -181,8 +204,7 @@ def standardise(table: Table, path: str | Path = 'catalogue') -> QTable:
     if n == 0:
         return component_table(np.empty((0, 2)), [], [], [], np.empty((0, 3)), [], [])
     if not (found['RA'] and found['DEC'] and (found['Total_flux'] or found['Peak_flux'])):
-        listed = ', '.join(names[:12]) + (', ...' if len(names) > 12 else '')
-        raise InputError(f'{path}: needed columns are missing, found {listed}; {EXPECTED}; rename the columns')
+        raise InputError(f'{path}: needed columns are missing, found {_listed(names)}; {EXPECTED}; rename the columns')
     of_pybdsf = set(names) >= PYBDSF_MARKS
 
     def values(standard: str, unit: u.Unit, default: u.Unit) -> NDArray:

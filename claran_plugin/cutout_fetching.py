@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import QTable
 
+from claran_plugin.catalogue_reading import has_positions, read_catalogue, sky_positions
 from claran_plugin.catalogue_writing import atomic_outputs
 from claran_plugin.cutout_services import SERVICES, NoImageError, Service, connect
 from claran_plugin.errors import InputError
@@ -67,29 +66,21 @@ def read_positions(path: str | Path) -> dict[str, SkyCoord]:
     InputError
         Where the file is missing or no table, or has not the columns.
     """
-    if not Path(path).is_file():
-        raise InputError(f'{path}: no such file: check the path')
-    try:
-        table = QTable.read(path)
-    except Exception as err:  # astropy's readers raise whatever their libraries do
-        raise InputError(
-            f'{path}: not a table that astropy reads ({_one_line(err)}): give CSV, FITS or VOTable'
-        ) from err
+    table = read_catalogue(path)
     if not len(table):
-        raise InputError(f'{path}: no positions in it: give a table with rows')
-    columns = {name.lower(): table[name] for name in table.colnames}
-    given = next((columns[key] for key in ('first_id', 'name') if key in columns), None)
-    names = None if given is None else [re.sub(r'[^\w.+-]', '', str(name)) for name in given]
+        raise InputError(f'{path}: no positions in it; give a table with rows')
+    key = next((name for name in table.colnames if name.lower() in ('first_id', 'name')), None)
+    names = None if key is None else [re.sub(r'[^\w.+-]', '', str(name)) for name in table[key]]
+    if has_positions(table) or names is None or key is None or key.lower() == 'name':
+        sky = sky_positions(table, path)
+        names = names or [name.replace(' ', '') for name in source_names(sky, 'FIRST')]
+        return dict(zip(names, sky, strict=True))
     try:
-        if {'ra', 'dec'} <= set(columns):
-            sky = SkyCoord(*(u.Quantity(columns[key], u.deg) for key in ('ra', 'dec')))
-            names = names or [name.replace(' ', '') for name in source_names(sky, 'FIRST')]
-            return dict(zip(names, sky, strict=True))
-        if 'first_id' in columns:
-            return {name: subject_position(name) for name in dict.fromkeys(names or [])}
-    except (ValueError, TypeError, u.UnitsError) as err:
-        raise InputError(f'{path}: unreadable positions ({_one_line(err)}): give RA and DEC in degrees') from err
-    raise InputError(f'{path}: no columns RA and DEC among {", ".join(table.colnames)}: rename them')
+        return {name: subject_position(name) for name in dict.fromkeys(names)}
+    except ValueError as err:
+        raise InputError(
+            f'{path}: unreadable name ({_one_line(err)}); give names such as FIRSTJ074535.0+335754'
+        ) from err
 
 
 def fetch_cutouts(

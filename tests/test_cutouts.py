@@ -267,11 +267,11 @@ def test_positions_of_a_radio_galaxy_zoo_catalogue(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'fault'),
     [
-        ('lon,lat\n1,2\n', 'no columns RA and DEC among lon, lat'),
-        ('RA,DEC\n1,95\n', 'unreadable positions'),
-        ('RA,DEC\nabc,2\n', 'unreadable positions'),
-        ('', 'no positions in it'),
-        ('SIMPLE  = T', 'not a table that astropy reads|no positions in it'),
+        ('lon,lat\n1,2\n', 'no columns RA and DEC, found lon, lat'),
+        ('RA,DEC\n1,95\n', 'no valid position'),
+        ('RA,DEC\nabc,2\n', 'positions are text'),
+        ('', 'list.csv: '),
+        ('SIMPLE  = T', 'list.csv: '),
     ],
 )
 def test_bad_positions(tmp_path, content, fault):
@@ -279,7 +279,7 @@ def test_bad_positions(tmp_path, content, fault):
     path.write_text(content)
     with pytest.raises(InputError, match=fault):
         read_positions(path)
-    with pytest.raises(InputError, match='no such file'):
+    with pytest.raises(InputError, match='no such catalogue'):
         read_positions(tmp_path / 'none.csv')
 
 

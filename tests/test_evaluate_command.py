@@ -13,7 +13,7 @@ from small_evaluation import FIELDS, FOUND, coco_truth, detection, write_case
 
 from claran_plugin.cli import main
 from claran_plugin.errors import InputError
-from claran_plugin.evaluation.crossmatch import chosen_classes, cross_match, read_positions, sky_positions
+from claran_plugin.evaluation.crossmatch import chosen_classes, cross_match, detected_positions, read_positions
 from claran_plugin.evaluation.fields import read_truth
 from claran_plugin.evaluation.predictions import read_predictions
 from claran_plugin.evaluation.report import file_names
@@ -291,7 +291,7 @@ def test_positions_are_those_of_the_fits_convention(tmp_path, ra, dec):
     write_case(tmp_path, [([], ra, dec)], [])
     fields = read_truth(tmp_path / 'test.json')
     xy = np.array([[66, 66], [0, 0], [132, 0], [12.3, 101.7], [100, 66]], float)
-    sky = sky_positions(fields, np.zeros(len(xy), int), xy)
+    sky = detected_positions(fields, np.zeros(len(xy), int), xy)
     # the corners of the field are (0, 0) and (132, 132); FITS puts the middle of the first pixel at 0
     expected = field_wcs(ra, dec).pixel_to_world(*(xy - 0.5).T)
     assert sky.separation(SkyCoord(expected.ra, expected.dec)).max() < 1e-3 * u.arcsec
@@ -361,7 +361,7 @@ def test_positions_of_other_catalogues(tmp_path):
     assert sky.ra.deg == pytest.approx([150, 187.5])
     assert sky.dec.deg == pytest.approx([10, -20.5])
     Table({'x': [1.0], 'DEC': [2.0]}).write(path, overwrite=True)
-    with pytest.raises(InputError, match='no column RA'):
+    with pytest.raises(InputError, match='no columns RA'):
         read_positions(path)
     path.write_text('RA,DEC\n')
     with pytest.raises(InputError, match='no rows'):

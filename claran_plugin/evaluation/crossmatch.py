@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from claran_plugin.catalogue_reading import SYNONYMS, read_catalogue, standardise
+from claran_plugin.catalogue_reading import read_catalogue, sky_positions
 from claran_plugin.errors import InputError
 from claran_plugin.evaluation.fields import TRUTH_REMEDY, Fields
 from claran_plugin.morphology import CLASSES
@@ -62,20 +62,10 @@ def read_positions(path: str | Path) -> SkyCoord:
     table = read_catalogue(path)
     if not len(table):
         raise InputError(f'{path}: has no rows; {REMEDY}')
-    plain = {name.lower().replace('_', '').strip(): name for name in reversed(table.colnames)}
-    columns = {}
-    for standard in ('RA', 'DEC'):
-        synonyms = [synonym.lower().replace('_', '') for synonym in SYNONYMS[standard].split()]
-        name = next((plain[synonym] for synonym in synonyms if synonym in plain), None)
-        if name is None:
-            raise InputError(f'{path}: no column {standard} among {", ".join(table.colnames[:12])}; {REMEDY}')
-        columns[standard] = table[name]
-    # the standard component table wants a flux density, which does not matter here
-    standard_table = standardise(Table({**columns, 'Total_flux': np.ones(len(table)) * u.Jy}), path)
-    return SkyCoord(standard_table['RA'], standard_table['DEC'])
+    return sky_positions(table, path)
 
 
-def sky_positions(fields: Fields, place: NDArray, xy: NDArray) -> SkyCoord:
+def detected_positions(fields: Fields, place: NDArray, xy: NDArray) -> SkyCoord:
     """Carry pixels of fields to the sky.
 
     Parameters
@@ -122,7 +112,7 @@ def cross_match(
     boxes = np.concatenate([np.empty((0, 4)), *(subject.boxes for subject in chosen.subjects)])
     kinds = np.concatenate([np.empty(0, int), *(subject.classes for subject in chosen.subjects)])
     probabilities = np.concatenate([np.empty(0), *(subject.probabilities for subject in chosen.subjects)])
-    sky = sky_positions(chosen, place, (boxes[:, :2] + boxes[:, 2:]) / 2)
+    sky = detected_positions(chosen, place, (boxes[:, :2] + boxes[:, 2:]) / 2)
     if len(sky):
         row, separation, _ = sky.match_to_catalog_sky(catalogue)
     else:

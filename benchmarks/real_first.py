@@ -25,6 +25,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from claran_plugin.components import from_pybdsf, run_pybdsf
+from claran_plugin.datasets.training_data import (
+    LabelledSource,
+    fold_numbers,
+    islands_at,
+    label_box,
+    read_rgz_catalogue,
+    subject_position,
+)
 from claran_plugin.evaluation.association_scores import exact_recovery, friends_of_friends
 from claran_plugin.evaluation.average_precision import (
     Evaluated,
@@ -34,14 +42,6 @@ from claran_plugin.evaluation.average_precision import (
 from claran_plugin.images import image_files, pixel_scale, read_image
 from claran_plugin.morphology import CLASSES, class_name, components_of
 from claran_plugin.pipeline import Associator, associate
-from claran_plugin.training_data import (
-    LabelledSource,
-    fold_numbers,
-    islands_at,
-    label_box,
-    read_rgz_catalogue,
-    subject_position,
-)
 
 LINKING_ARCSEC = np.arange(10, 151, 10)
 VOLUNTEERS_ARCSEC = 180.0

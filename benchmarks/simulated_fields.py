@@ -2,9 +2,9 @@
 
     python benchmarks/simulated_fields.py [--weights FILE] [--fields K] [--sources N ...]
 
-Fields of 15' at FIRST's resolution, from seeds that neither the training sets nor the demonstration use. For each number
-of sources per field it prints how many true sources of several islands came back whole, and how many of one island were
-left alone.
+Fields of 15' at FIRST's resolution, from seeds that neither the training sets nor the demonstration use. For each
+number of sources per field it prints how many true sources of several islands came back whole, and how many of one
+island were left alone.
 """
 
 import argparse
@@ -37,9 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         possible = np.zeros(2, int)
         for k in range(arguments.fields):
             rng = np.random.default_rng([FIRST_SEED, number, k])
-            field = simulate_field(
-                rng, size_arcmin=SIZE_ARCMIN, n_sources=number, fraction_extended=FRACTION_EXTENDED
-            )
+            field = simulate_field(rng, size_arcmin=SIZE_ARCMIN, n_sources=number, fraction_extended=FRACTION_EXTENDED)
             img, radio = pipeline.run(field.image)
             components = from_pybdsf(img)
             result = pipeline.associate(radio, Table(components), associator=associator)

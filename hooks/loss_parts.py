@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from claran_plugin.errors import InputError
-from claran_plugin.learning_curves import FILE, draw_learning_curve, draw_stack, read_losses
+from claran_plugin.evaluation.learning_curves import FILE, draw_learning_curve, draw_stack, read_losses
 
 
 @HOOKS.register_module()

@@ -13,9 +13,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import QTable, Table
 
-from claran_plugin import cutout_fetching, cutout_services
 from claran_plugin.cli import main
-from claran_plugin.cutout_fetching import fetch_cutouts, image_fault, read_positions
+from claran_plugin.datasets import cutout_fetching, cutout_services
+from claran_plugin.datasets.cutout_fetching import fetch_cutouts, image_fault, read_positions
 from claran_plugin.errors import InputError
 from claran_plugin.progress import Log
 

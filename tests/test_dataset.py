@@ -11,13 +11,8 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claran_plugin.errors import InputError
-from claran_plugin.evaluation.average_precision import box_iou
-from claran_plugin.fusion import FUSIONS
-from claran_plugin.images import image_files
-from claran_plugin.morphology import CLASSES
-from claran_plugin.radiogalaxynet import PIXEL_ARCSEC, SIGMA_PIX, restore
-from claran_plugin.training_data import (
+from claran_plugin.datasets.radiogalaxynet import PIXEL_ARCSEC, SIGMA_PIX, restore
+from claran_plugin.datasets.training_data import (
     N_FOLDS,
     WIDE,
     PackedSubject,
@@ -27,6 +22,11 @@ from claran_plugin.training_data import (
     simulated,
     subject_position,
 )
+from claran_plugin.errors import InputError
+from claran_plugin.evaluation.average_precision import box_iou
+from claran_plugin.fusion import FUSIONS
+from claran_plugin.images import image_files
+from claran_plugin.morphology import CLASSES
 
 # x, y, width, height in pixels and brightness of rectangles that mark boxes; all inside the middle 132 of 200 pixels
 MARKS = np.array([[60, 80, 9, 21, 100], [110, 120, 30, 12, 200], [90, 50, 5, 5, 300], [140, 150, 11, 3, 400]])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from claran_plugin.contours import noise
+from claran_plugin.datasets.training_data import WIDE, islands_at, read_rgz_catalogue, subject_position
 from claran_plugin.images import image_files, pixel_scale, read_image
 from claran_plugin.morphology import (
     CLASSES,
@@ -24,7 +25,6 @@ from claran_plugin.morphology import (
     source_box,
 )
 from claran_plugin.subjects import PIXELS_PER_BEAM, resample
-from claran_plugin.training_data import WIDE, islands_at, read_rgz_catalogue, subject_position
 
 BEAM = 4.0
 BEAM_ARCSEC = 5.4

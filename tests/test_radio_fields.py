@@ -12,11 +12,11 @@ from astropy.wcs import WCS
 from rgz_files import SUBJECTS, component_positions, write_infrared, write_radio
 from scipy import ndimage
 
-from claran_plugin import fused_cache, radio_fields
+from claran_plugin.datasets import fused_cache, radio_fields
+from claran_plugin.datasets.fused_cache import fused_picture
+from claran_plugin.datasets.radio_fields import FIELD_ARCSEC, PIXEL_ARCSEC, fuse, fusion_keywords, read_field
 from claran_plugin.errors import InputError
-from claran_plugin.fused_cache import fused_picture
 from claran_plugin.fusion import FUSIONS
-from claran_plugin.radio_fields import FIELD_ARCSEC, PIXEL_ARCSEC, fuse, fusion_keywords, read_field
 
 SUBJECT = SUBJECTS[1]
 

@@ -9,15 +9,12 @@ import pytest
 from astropy.table import Table
 from rgz_files import SUBJECTS, Source, Subject, component_positions, write_catalogue, write_folders, write_radio
 
-from claran_plugin import rgz_measuring, rgz_tables
 from claran_plugin.cli import main
-from claran_plugin.errors import InputError
-from claran_plugin.evaluation.average_precision import box_iou
-from claran_plugin.image_index import find_images
-from claran_plugin.morphology import CLASSES
-from claran_plugin.radio_fields import fuse, fusion_keywords, read_field
-from claran_plugin.rgz_catalogue import published_split, random_split, read_subjects, select
-from claran_plugin.rgz_tables import (
+from claran_plugin.datasets import rgz_measuring, rgz_tables
+from claran_plugin.datasets.image_index import find_images
+from claran_plugin.datasets.radio_fields import fuse, fusion_keywords, read_field
+from claran_plugin.datasets.rgz_catalogue import published_split, random_split, read_subjects, select
+from claran_plugin.datasets.rgz_tables import (
     box_side,
     class_counts,
     draw_box_sides,
@@ -26,6 +23,9 @@ from claran_plugin.rgz_tables import (
     morphology_counts,
     set_properties,
 )
+from claran_plugin.errors import InputError
+from claran_plugin.evaluation.average_precision import box_iou
+from claran_plugin.morphology import CLASSES
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from rgz_files import SUBJECTS, write_folders
 
 from claran_plugin.cli import main
+from claran_plugin.datasets.radio_fields import fuse, fusion_keywords, read_field
 from claran_plugin.fusion import FUSIONS
 from claran_plugin.models import config_folder
 from claran_plugin.morphology import CLASSES
-from claran_plugin.radio_fields import fuse, fusion_keywords, read_field
 
 pytestmark = pytest.mark.usefixtures('require_detector')
 

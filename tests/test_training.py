@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from training_runs import run_tool, scalars
 
+from claran_plugin.datasets.training_data import pack, simulated
 from claran_plugin.models import config_folder
-from claran_plugin.training_data import pack, simulated
 
 pytestmark = pytest.mark.usefixtures('require_detector')
 

@@ -249,7 +249,7 @@ def test_only_layers_are_in_bfloat16(name, short):
 def test_the_compact_detector_overfits_eight_subjects(tmp_path, data_dir, require_detector):
     from mmengine.config import Config
 
-    from claran_plugin.packing import pack_dataset
+    from claran_plugin.datasets.packing import pack_dataset
     from claran_plugin.progress import Log
 
     first = data_dir / 'first' / 'rgz_train'

@@ -11,8 +11,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from claran_plugin.datasets.training_data import pack, simulated
 from claran_plugin.morphology import CLASSES
-from claran_plugin.training_data import pack, simulated
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'mmdet_configs'
 PARTS = ('loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox')

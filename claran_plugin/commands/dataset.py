@@ -3,12 +3,12 @@
 import argparse
 
 from claran_plugin.catalogue_writing import check_outputs
-from claran_plugin.cutout_fetching import fetch_cutouts, read_positions
+from claran_plugin.datasets.cutout_fetching import fetch_cutouts, read_positions
+from claran_plugin.datasets.packing import pack_dataset
+from claran_plugin.datasets.rgz_catalogue import published_split, random_split, read_subjects, select
+from claran_plugin.datasets.rgz_dataset import make_dataset, table_paths, tabulate
 from claran_plugin.errors import InputError
-from claran_plugin.packing import pack_dataset
 from claran_plugin.progress import Log
-from claran_plugin.rgz_catalogue import published_split, random_split, read_subjects, select
-from claran_plugin.rgz_dataset import make_dataset, table_paths, tabulate
 
 IMAGED = '_images'
 """Ends the names of tables and figures of what has images."""

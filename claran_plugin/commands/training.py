@@ -28,7 +28,7 @@ def test(args: argparse.Namespace) -> None:
 
 def losses(args: argparse.Namespace) -> None:
     """Draw Figures 8 and 9, and write the numbers of Section 5.1."""
-    from claran_plugin import learning_curves
+    from claran_plugin.evaluation import learning_curves
 
     log = Log(args.quiet)
     runs = {Path(run).resolve().name: learning_curves.read_losses(run) for run in args.runs}

@@ -9,11 +9,11 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.logging import print_log
 
+from claran_plugin.datasets.fused_cache import fused_picture
+from claran_plugin.datasets.radio_fields import fusion_keywords
 from claran_plugin.detection.samplers import SeededDraws
-from claran_plugin.fused_cache import fused_picture
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
 from claran_plugin.morphology import CLASSES
-from claran_plugin.radio_fields import fusion_keywords
 
 COLOURS = ((31, 119, 180), (44, 160, 44), (214, 39, 40), (148, 103, 189), (224, 123, 0), (10, 163, 163))
 

@@ -12,12 +12,12 @@ import numpy as np
 from astropy.table import Table
 
 from claran_plugin import __version__
+from claran_plugin.datasets.rgz_tables import markdown
 from claran_plugin.evaluation import field_tables, figures, precision_tables, published
 from claran_plugin.evaluation.crossmatch import CrossMatch
 from claran_plugin.evaluation.fields import Fields
 from claran_plugin.evaluation.precision_tables import counts
 from claran_plugin.morphology import CLASSES
-from claran_plugin.rgz_tables import markdown
 
 OVERVIEW = 'report.md'
 

@@ -22,10 +22,11 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
-from claran_plugin import contours, fusion, headers, images, radio_fields, subjects
+from claran_plugin import contours, fusion, headers, images, subjects
+from claran_plugin.datasets import radio_fields
+from claran_plugin.datasets.radio_fields import FilePath, fuse, read_field
 from claran_plugin.errors import InputError
 from claran_plugin.fusion import NEEDS_INFRARED
-from claran_plugin.radio_fields import FilePath, fuse, read_field
 
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _CODE = tuple(module.__name__ for module in (contours, fusion, headers, images, radio_fields, subjects))

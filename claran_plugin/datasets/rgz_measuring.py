@@ -16,17 +16,18 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
-from claran_plugin import morphology, rgz_tables, training_data
+from claran_plugin import morphology
 from claran_plugin.catalogue_writing import atomic_outputs
+from claran_plugin.datasets import rgz_tables, training_data
+from claran_plugin.datasets.fused_cache import code_hash
+from claran_plugin.datasets.radio_fields import Field, fuse, read_field
+from claran_plugin.datasets.rgz_catalogue import RGZSubject
+from claran_plugin.datasets.rgz_tables import box_side
+from claran_plugin.datasets.training_data import islands_at
 from claran_plugin.errors import InputError
-from claran_plugin.fused_cache import code_hash
 from claran_plugin.morphology import component_labels, source_box
 from claran_plugin.progress import Log
-from claran_plugin.radio_fields import Field, fuse, read_field
-from claran_plugin.rgz_catalogue import RGZSubject
-from claran_plugin.rgz_tables import box_side
 from claran_plugin.subjects import FIELD_PIXELS
-from claran_plugin.training_data import islands_at
 
 _CODE = (__name__, morphology.__name__, rgz_tables.__name__, training_data.__name__)
 _RADIO_ONLY = ('F', 'D1', 'S')

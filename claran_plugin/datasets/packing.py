@@ -10,10 +10,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 
 from claran_plugin.catalogue_writing import atomic_outputs, check_outputs
-from claran_plugin.errors import InputError
-from claran_plugin.morphology import CLASSES
-from claran_plugin.progress import Log
-from claran_plugin.training_data import (
+from claran_plugin.datasets.training_data import (
     PackedSubject,
     fr_galaxies,
     labelled_first,
@@ -22,6 +19,9 @@ from claran_plugin.training_data import (
     simulated,
     subject_position,
 )
+from claran_plugin.errors import InputError
+from claran_plugin.morphology import CLASSES
+from claran_plugin.progress import Log
 
 FILES = ('snr.npy', 'subjects.json')
 """What `training_data.pack` writes."""

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from astropy.coordinates import SkyCoord
 
+from claran_plugin.datasets.training_data import LabelledSource, read_rgz_catalogue, subject_position
 from claran_plugin.errors import InputError
 from claran_plugin.morphology import class_name
-from claran_plugin.training_data import LabelledSource, read_rgz_catalogue, subject_position
 
 MIN_CONSENSUS = 0.6
 MOST_COMPONENTS = 3

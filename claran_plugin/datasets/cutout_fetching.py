@@ -18,11 +18,11 @@ from astropy.io import fits
 
 from claran_plugin.catalogue_reading import has_positions, read_catalogue, sky_positions
 from claran_plugin.catalogue_writing import atomic_outputs
-from claran_plugin.cutout_services import SERVICES, NoImageError, Service, connect
+from claran_plugin.datasets.cutout_services import SERVICES, NoImageError, Service, connect
+from claran_plugin.datasets.training_data import subject_position
 from claran_plugin.errors import InputError
 from claran_plugin.progress import Log
 from claran_plugin.source_properties import source_names
-from claran_plugin.training_data import subject_position
 
 BACK_OFF_S = (2.0, 10.0, 40.0)
 """Waits before another attempt."""

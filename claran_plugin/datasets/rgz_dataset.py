@@ -15,14 +15,11 @@ import numpy as np
 
 from claran_plugin import __version__
 from claran_plugin.catalogue_writing import atomic_outputs, check_outputs
-from claran_plugin.errors import InputError
-from claran_plugin.image_index import find_images
-from claran_plugin.morphology import CLASSES, class_name
-from claran_plugin.progress import Log
-from claran_plugin.radio_fields import FIELD_ARCSEC, PIXEL_ARCSEC
-from claran_plugin.rgz_catalogue import RGZSubject, Split
-from claran_plugin.rgz_measuring import Images, Measured, Rejection, channel_means, measure_all
-from claran_plugin.rgz_tables import (
+from claran_plugin.datasets.image_index import find_images
+from claran_plugin.datasets.radio_fields import FIELD_ARCSEC, PIXEL_ARCSEC
+from claran_plugin.datasets.rgz_catalogue import RGZSubject, Split
+from claran_plugin.datasets.rgz_measuring import Images, Measured, Rejection, channel_means, measure_all
+from claran_plugin.datasets.rgz_tables import (
     class_counts,
     draw_box_sides,
     draw_consensus,
@@ -30,6 +27,9 @@ from claran_plugin.rgz_tables import (
     morphology_counts,
     set_properties,
 )
+from claran_plugin.errors import InputError
+from claran_plugin.morphology import CLASSES, class_name
+from claran_plugin.progress import Log
 from claran_plugin.subjects import FIELD_PIXELS
 
 MEASURED = 'measured.jsonl'

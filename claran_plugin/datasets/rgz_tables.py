@@ -10,11 +10,11 @@ from astropy.table import Table
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from claran_plugin.datasets.radio_fields import PIXEL_ARCSEC
+from claran_plugin.datasets.rgz_catalogue import MIN_CONSENSUS, RGZSubject, Split
+from claran_plugin.datasets.training_data import LabelledSource
 from claran_plugin.morphology import CLASSES, class_name, extent_factor
-from claran_plugin.radio_fields import PIXEL_ARCSEC
-from claran_plugin.rgz_catalogue import MIN_CONSENSUS, RGZSubject, Split
 from claran_plugin.subjects import FIELD_PIXELS
-from claran_plugin.training_data import LabelledSource
 
 BOX_TRIM_PIX = 0.4
 """ClaRAN's boxes are this much smaller than the catalogue's angular extent asks for (mean over 3,500 of them)."""

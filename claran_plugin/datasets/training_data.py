@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from claran_plugin.contours import noise
+from claran_plugin.datasets.radiogalaxynet import read_radiogalaxynet
 from claran_plugin.errors import InputError
 from claran_plugin.images import beam_pix, image_files, pixel_scale, read_image
 from claran_plugin.morphology import CLASSES, class_name, component_labels, count, extent_factor, source_box
-from claran_plugin.radiogalaxynet import read_radiogalaxynet
 from claran_plugin.simulation import simulate_subject
 from claran_plugin.subjects import PIXELS_PER_BEAM, resample
 

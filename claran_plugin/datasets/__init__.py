@@ -1,0 +1,1 @@
+"""Training sets: labelled, simulated and downloaded images into what the detector learns from. No torch."""

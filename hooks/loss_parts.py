@@ -52,7 +52,7 @@ class LossParts(Hook):
         """Keep one sample."""
         iteration = runner.iter + 1
         if iteration % self.interval == 0 and outputs is not None:
-            parts = {name: float(value) for name, value in outputs.items() if 'loss' in name and name != 'loss'}
+            parts = {name: value.item() for name, value in outputs.items() if 'loss' in name and name != 'loss'}
             _append(Path(runner.work_dir) / FILE, dict(iteration=iteration, **parts))
         if iteration % self.draw_interval == 0:
             self._draw(runner)

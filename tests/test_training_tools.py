@@ -221,15 +221,14 @@ def test_only_layers_are_in_bfloat16(name, short):
     model.init_weights()
     model.train()
     dtypes = {}
-    for part, module in model.named_modules():
-        if not list(module.children()):
-            module.register_forward_hook(lambda m, _, out, part=part: dtypes.update({part: out.dtype}))
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)}
+    for part, layer in layers.items():
+        layer.register_forward_hook(lambda _layer, _inputs, out, part=part: dtypes.update({part: out.dtype}))
     wrapper = BFloat16OptimWrapper(torch.optim.SGD(model.parameters(), 1e-3))
     batch = pseudo_collate([DATASETS.build(config.train_dataloader.dataset)[0]])
     with wrapper.optim_context(model):
         data = model.data_preprocessor(batch, True)
         found = model(**data, mode='loss')
-    layers = {part for part, module in model.named_modules() if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)}
     inside = {part for part in layers if 'localisation' not in part and 'extractor' not in part}
     assert {dtypes[part] for part in inside & set(dtypes)} == {torch.bfloat16}
     assert len(inside & set(dtypes)) >= 18

@@ -1,6 +1,7 @@
 """VGG-16, the convolutional network of ClaRAN (Wu et al. 2019, Table 4, layers 1 to 17)."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from mmdet.registry import MODELS
@@ -80,7 +81,8 @@ class ClaranVGG(BaseModule):
         features = pictures.contiguous(memory_format=torch.channels_last)
         maps = []
         mixed = self.train_in_bfloat16 and self.training
-        with torch.autocast(pictures.device.type, dtype=torch.bfloat16, enabled=mixed):
+        # not 'enabled=mixed', which would switch off a mixed precision that the caller has chosen
+        with torch.autocast(pictures.device.type, dtype=torch.bfloat16) if mixed else nullcontext():
             features = self.fusion(features)
             for number, stage in enumerate(self.stages):
                 features = stage(features)

@@ -294,7 +294,7 @@ def started(monkeypatch):
     """Note the commands that would be run."""
     commands = []
 
-    def start(command, check):
+    def start(command, check, env):
         commands.append(command)
         return subprocess.CompletedProcess(command, 0)
 
@@ -330,6 +330,24 @@ def test_configs_are_found_by_name_and_processes_started_by_torchrun(started, na
     assert launcher == ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=4']
     assert command[command.index('--resume') :] == ['--resume', 'auto', '--launcher', 'pytorch']
     assert any(word.endswith('claran_d1_vgg16.py') for word in command)
+
+
+@pytest.mark.parametrize('original', [True, False])
+def test_checkpoints_of_the_original_mmengine_are_loaded(monkeypatch, original):
+    from importlib import metadata
+
+    from claran_plugin.commands.training import _environment
+
+    def version(name):
+        if not original:
+            raise metadata.PackageNotFoundError(name)
+        return '0.10.7'
+
+    monkeypatch.setattr(metadata, 'version', version)
+    monkeypatch.delenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', raising=False)
+    assert _environment().get('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD') == ('1' if original else None)
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '0')
+    assert _environment()['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '0'
 
 
 def test_unknown_config(capsys, started):

@@ -37,7 +37,14 @@ def run(command, *, cwd, check=True):
         text=True,
         timeout=400,
         check=False,
-        env=dict(os.environ, PYTHONPATH=path, PATH=scripts, PYTHONWARNINGS='ignore', OMP_NUM_THREADS='1'),
+        env=dict(
+            os.environ,
+            PYTHONPATH=path,
+            PATH=scripts,
+            PYTHONWARNINGS='ignore',
+            OMP_NUM_THREADS='1',
+            TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD='1',  # OpenMMLab's original mmengine cannot load its checkpoints without
+        ),
     )
     if check:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

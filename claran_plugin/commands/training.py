@@ -2,8 +2,10 @@
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from claran_plugin.catalogue_writing import atomic_outputs
@@ -88,6 +90,15 @@ def _run_tool(name: str, args: argparse.Namespace, positional: list[str], option
     command += [str(find_tool(name)), str(config), *positional, *options, '--launcher', launcher]
     if args.cfg_options:
         command += ['--cfg-options', *args.cfg_options]
-    code = subprocess.run(command, check=False).returncode
+    code = subprocess.run(command, check=False, env=_environment()).returncode
     if code:
         raise InputError(f"{args.config}: mmdet's tools/{name} stopped with exit code {code}; see its messages above")
+
+
+def _environment() -> dict[str, str]:
+    """Let OpenMMLab's original mmengine load the checkpoints that it has written, which torch refuses since 2.6."""
+    try:
+        metadata.version('mmengine')
+    except metadata.PackageNotFoundError:  # the maintained fork, under another name
+        return dict(os.environ)
+    return {'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD': '1', **os.environ}

@@ -152,7 +152,7 @@ def hull_mask(lines: list[NDArray], shape: tuple[int, ...], *, margin: float = 0
     shape : (ny, nx)
         Shape of the image.
     margin : float
-        Width by which the hull is enlarged, pixels.
+        Width by which the hull is enlarged, pixels; a round corner is drawn as four straight edges per quarter turn.
 
     Returns
     -------

@@ -130,7 +130,7 @@ def test_hull_mask_is_the_hull_pixel_by_pixel(points, margin):
     lines = [np.array(points[: len(points) // 2]).reshape(-1, 2), np.array(points[len(points) // 2 :])]
     mask = hull_mask(lines, (20, 30), margin=margin)
     hull = shapely.MultiPoint(points).convex_hull
-    hull = hull.buffer(margin) if margin else hull
+    hull = hull.buffer(margin, quad_segs=4) if margin else hull
     for y in range(20):
         for x in range(30):
             pixel = shapely.Point(x, y)

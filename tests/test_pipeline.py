@@ -476,6 +476,7 @@ def test_infrared_goes_to_the_detector(untrained, field, files, tmp_path):
     with_infrared.name, with_infrared.calibration = 'd3', Calibration()
     with_infrared.detector = SimpleNamespace(
         method='D3',
+        fusion_options={},
         weights_hash='',
         in_batches=in_batches,
     )

@@ -53,7 +53,7 @@ class MorphologyAP(BaseMetric):
             self.results.append((sample.get('img_id'), evaluated))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Give AP and number of true sources of each class, and both means."""
+        """Give both means and each class's AP by Eq. 12 and under the envelope (VOC), and its number of sources."""
         numbers = [number for number, _ in results]
         results = [Evaluated(*result) for _, result in results]  # mmengine turns named tuples into plain ones
         if self.outfile_prefix is not None:
@@ -63,9 +63,13 @@ class MorphologyAP(BaseMetric):
         six = [average_precision(results, k) for k in range(len(CLASSES))]
         merged = by_components(results, [components_of(name) for name in CLASSES])
         three = [average_precision(merged, k) for k in range(3)]
-        values = {'mAP6': mean_average_precision(six), 'mAP3': mean_average_precision(three)}
+        values = {}
+        for name, merged_or_not in (('mAP6', six), ('mAP3', three)):
+            values[name] = mean_average_precision(merged_or_not)
+            values[f'{name}_envelope'] = mean_average_precision(merged_or_not, envelope=True)
         for name, result in zip(CLASSES, six, strict=True):
             values[f'AP_{name}'] = result.ap
+            values[f'AP_{name}_envelope'] = result.envelope
             values[f'n_{name}'] = result.n_true
         return values
 

@@ -95,6 +95,9 @@ def test_faults(build, folder, tmp_path):
     (folder / 'blind.json').write_text(json.dumps(coco))
     with pytest.raises(ValueError, match='no subject has an infrared image, which fusion D2 needs'):
         build(ann_file='blind.json', fusion='D2')
+    (folder / 'empty.json').write_text(json.dumps(dict(coco, images=[], annotations=[])))
+    with pytest.raises(ValueError, match='has no subjects, as none of this half'):
+        build(ann_file='empty.json')
 
 
 def test_the_cache_lies_beside_the_data(build, folder):

@@ -62,6 +62,11 @@ class RGZSubjects(SeededDraws, CocoDataset):
                 f'claran dataset rgz CATALOGUE --images FOLDER -o {folder}'
             )
         subjects = super().load_data_list()
+        if not subjects:
+            raise ValueError(
+                f'{self.ann_file}: has no subjects, as none of this half of the split had an image; '
+                'split those that have one with: claran dataset rgz --split random'
+            )
         if self.fusion not in NEEDS_INFRARED:
             return subjects
         usable = [subject for subject in subjects if subject['infrared'] is not None]

@@ -144,7 +144,10 @@ def _fields(path: str | Path, content: dict[str, Any]) -> Fields:
     class_of = _class_numbers(path, content['categories'])
     images = content['images']
     if not images:
-        raise InputError(f'{path}: has no images; {TRUTH_REMEDY}')
+        raise InputError(
+            f'{path}: has no images, as none of the subjects of this half of the split had one; '
+            f'use the other half (train.json), or split by a seed of your own (claran dataset rgz --split)'
+        )
     if len({image['id'] for image in images}) < len(images):
         raise InputError(f'{path}: two images have the same id; {TRUTH_REMEDY}')
     sources = defaultdict(list)

@@ -29,7 +29,7 @@ from claran_plugin.evaluation.average_precision import box_iou
 from claran_plugin.footprints import on_image
 from claran_plugin.morphology import Counts
 from claran_plugin.pipeline import Associator
-from claran_plugin.sources import measure
+from claran_plugin.sources import box_of, measure
 from claran_plugin.subjects import Sky
 
 
@@ -113,13 +113,15 @@ def collect(field: Field, associator: Associator) -> tuple[list[Sample], Members
     for label, hypothesis in enumerate(partition.hypotheses):
         if hypothesis.box is None:
             continue
-        middle = (hypothesis.box[:2] + hypothesis.box[2:]) / 2
+        members = np.array(sorted(hypothesis.members))
+        measured = measure(sky, components, partition.labels, label, members, tree)
+        box = box_of(hypothesis, measured, components, members, sky)
+        middle = (box[:2] + box[2:]) / 2
         if not np.all((middle > field.seen_box[:2]) & (middle < field.seen_box[2:])):
             continue
-        counts = measure(sky, components, partition.labels, label, np.array(sorted(hypothesis.members)), tree).counts
-        iou = box_iou(hypothesis.box[None], true_boxes)[0]
+        iou = box_iou(box[None], true_boxes)[0]
         true = field.truth[int(iou.argmax())].label if iou.max() > 0.5 else None
-        samples.append(Sample(hypothesis.probabilities, counts, true))
+        samples.append(Sample(hypothesis.probabilities, measured.counts, true))
     recovered = recovered_sources(field, partition.labels)
     island = np.asarray(field.components['Isl_id'])
     right, margin = [], []
@@ -135,12 +137,13 @@ def fit(collected: list[tuple[list[Sample], Membership]]) -> Calibration:
     samples = [sample for found, _ in collected for sample in found]
 
     def make(x: NDArray) -> Calibration:
-        return Calibration(np.exp(x[0]), np.exp(x[1]), 1 / (1 + np.exp(-x[2])), (float(np.exp(x[3])), float(x[4])))
+        counting = map(float, 1 / (1 + np.exp(-x[1:5])))
+        return Calibration(float(np.exp(x[0])), *counting, (float(np.exp(x[5])), float(x[6])))
 
-    start = np.array([0.0, 0.0, 1.5, 0.0, 0.0])
+    start = np.array([0.0, -1.0, -3.0, -2.0, -2.0, 0.0, 0.0])
     result = minimize(
-        lambda x: loss(samples, make(x)) + 0.002 * np.sum((x - start) ** 2), start, method='Nelder-Mead',
-        options=dict(maxiter=2000),
+        lambda x: loss(samples, make(x)) + 0.002 * np.sum((x - start) ** 2), start, method='Powell',
+        options=dict(maxiter=4000),
     )  # fmt: skip
     margin = np.concatenate([membership.margin for _, membership in collected])
     right = np.concatenate([membership.right for _, membership in collected])

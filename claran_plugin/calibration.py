@@ -21,10 +21,10 @@ class Calibration(NamedTuple):
     ----------
     sharpness : float
         Power that class probabilities are raised to before they are normalised; below 1 they get less extreme.
-    count_weight : float
-        How much the counts on the image say beside the detector, as a power of their likelihood.
-    count_agreement : float
-        Share of sources whose counts give their class.
+    peak_missed, peak_added, component_missed, component_wrong : float
+        By which factor the counts on the image are less likely for each peak of the class that was not counted, for
+        each peak that was counted beyond it (with a component of its own or not), for each component that was missed
+        with its peak, and for each further component more or fewer. 1 says nothing.
     existence : (a, b)
         Probability that a detection is a source: logistic of a x log odds + b.
     membership : (a, b)
@@ -36,8 +36,10 @@ class Calibration(NamedTuple):
     """
 
     sharpness: float = 1.0
-    count_weight: float = 1.0
-    count_agreement: float = 0.8
+    peak_missed: float = 0.35
+    peak_added: float = 0.05
+    component_missed: float = 0.15
+    component_wrong: float = 0.05
     existence: tuple[float, float] = (1.0, 0.0)
     membership: tuple[float, float] = (1.0, 0.0)
     unseen: float = 0.3
@@ -61,8 +63,9 @@ def read_calibration(path: str | Path) -> Calibration:
         for name, default in Calibration()._asdict().items():
             if np.shape(getattr(calibration, name)) != np.shape(default):
                 raise ValueError(f'{name} is {given[name]}, expected such as {default}')
-        if not 0 < calibration.count_agreement < 1:
-            raise ValueError(f'count_agreement is {calibration.count_agreement:g}, expected between 0 and 1')
+        for name in ('peak_missed', 'peak_added', 'component_missed', 'component_wrong'):
+            if not 0 < getattr(calibration, name) <= 1:
+                raise ValueError(f'{name} is {getattr(calibration, name):g}, expected above 0 and not above 1')
         return calibration
     except (OSError, ValueError, TypeError, AttributeError) as err:
         raise InputError(f'{path}: not a readable calibration ({err}); restore the file beside the weights') from err
@@ -84,14 +87,27 @@ def class_probabilities(detected: NDArray, counts: Counts, calibration: Calibrat
     """
     total = float(np.clip(detected.sum(), 1e-4, 1 - 1e-4))
     shape = np.maximum(detected / total, 1e-4) ** calibration.sharpness
-    shape = shape * count_likelihood(counts, calibration.count_agreement) ** calibration.count_weight
+    shape = shape * count_likelihood(counts, calibration)
     return logistic(np.log(total / (1 - total)), calibration.existence) * shape / shape.sum()
 
 
-def count_likelihood(counts: Counts, agreement: float) -> NDArray:
-    """Give the likelihood (6,) of the counts for each class: high for the one they name, falling with the distance."""
-    distance = np.array([abs(int(n[0]) - counts.components) + abs(int(n[3]) - counts.peaks) for n in CLASSES])
-    return np.where(distance == 0, agreement, (1 - agreement) * 0.5**distance)
+def count_likelihood(counts: Counts, calibration: Calibration) -> NDArray:
+    """Give the likelihood (6,) of the counts for each class, in units of that of the class they name.
+
+    Peaks are easily missed and hardly ever added, as a faint one needs a contour of its own. Components are seldom wrong,
+    but a faint one may be missed, and then its peak with it.
+    """
+    n_components, n_peaks = np.array([(int(name[0]), int(name[3])) for name in CLASSES]).T
+    components, peaks = n_components - counts.components, n_peaks - counts.peaks  # that were missed
+    both_missed = np.clip(np.minimum(components, peaks), 0, None)
+    both_added = np.clip(np.minimum(-components, -peaks), 0, None)
+    components, peaks = components - both_missed + both_added, peaks - both_missed + both_added
+    return (
+        calibration.component_missed**both_missed
+        * calibration.peak_added ** (both_added + np.maximum(-peaks, 0))
+        * calibration.peak_missed ** np.maximum(peaks, 0)
+        * calibration.component_wrong ** np.abs(components)
+    )
 
 
 def nearest_class(counts: Counts) -> int:

@@ -14,11 +14,15 @@ from claran_plugin.catalogue import MorphFlag
 from claran_plugin.contours import noise
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import CLASSES, Counts, component_labels, peak_positions, source_box
-from claran_plugin.subjects import FIELD_PIXELS, PIXELS_PER_BEAM, Sky, resample
+from claran_plugin.subjects import Sky, resample
 
 LOW_PROBABILITY = 0.8
-MARGIN_PIX = 12
-"""Sky around a source that is cut out with it, pixels of a field of view."""
+COUNTING_PIXELS_PER_BEAM = 9.0
+"""Sampling on which components and peaks are counted: 0.6 arcsec for FIRST, on which the counts agree best with RGZ's."""
+MARGIN_BEAMS = 3.0
+"""Sky around a source that is cut out with it."""
+LARGEST_COUNTED_BEAMS = 264.0
+"""Of a source larger than this, only the middle is counted."""
 
 
 class Measured(NamedTuple):
@@ -63,7 +67,7 @@ def describe_sources(
             probabilities = np.zeros(len(CLASSES))
             probabilities[chosen] = calibration.isolated if unlooked else calibration.unseen
             flag |= MorphFlag.NOT_LOOKED_AT if unlooked else MorphFlag.NO_DETECTION
-        box = _box(hypothesis, measured, components, members, sky)
+        box = box_of(hypothesis, measured, components, members, sky)
         flag |= _flags(sky, box, measured.counts, chosen, float(probabilities[chosen]))
         rows.append((CLASSES[chosen], probabilities[chosen], probabilities, *measured.counts, int(flag), box))
     return _to_table(rows, sky)
@@ -77,29 +81,30 @@ def measure(
     Islands above the threshold belong to the source whose component they hold; one that holds components of several
     sources is divided among them by nearness.
     """
+    sampling = COUNTING_PIXELS_PER_BEAM
     xy = components.xy[members]
     centre = (xy.min(axis=0) + xy.max(axis=0)) / 2
     extent = 3 * np.sqrt(np.max(np.einsum('nii->ni', components.covariance[members]))) if len(members) else 0
-    step = sky.beam_pix / PIXELS_PER_BEAM
-    size = int(np.ceil((np.ptp(xy, axis=0).max() + 2 * extent) / step)) + 2 * MARGIN_PIX
-    size = min(size, 8 * FIELD_PIXELS)
+    step = sky.beam_pix / sampling
+    side_beams = (np.ptp(xy, axis=0).max() + 2 * extent) / sky.beam_pix + 2 * MARGIN_BEAMS
+    size = int(np.ceil(min(side_beams, LARGEST_COUNTED_BEAMS) * sampling))
     snr = resample(sky.radio.data, centre, step, size) / counting_noise(sky, centre)
-    islands, n = component_labels(snr, PIXELS_PER_BEAM)
+    islands, n = component_labels(snr, sampling)
     if not n or tree is None:
         return Measured(Counts(0, 0), None)
+    own_pixels = np.rint((xy - centre) / step + (size - 1) / 2).astype(int).clip(0, size - 1)
+    touched = np.zeros(n + 1, bool)
+    reach = int(sampling / 2)
+    for px, py in own_pixels:
+        touched[islands[max(py - reach, 0) : py + reach + 1, max(px - reach, 0) : px + reach + 1]] = True
+    touched[0] = False
+    y, x = np.nonzero(touched[islands])
     near = np.array(tree.query_ball_point(centre, step * size))
     local = (components.xy[near] - centre) / step + (size - 1) / 2
-    y, x = np.nonzero(islands)
     nearest = near[cKDTree(local).query(np.stack([x, y], axis=-1))[1]]
-    owner = np.full(islands.shape, -1)
-    owner[y, x] = labels[nearest]
-    own_pixels = np.rint((xy - centre) / step + (size - 1) / 2).astype(int).clip(0, size - 1)
-    touched = set()
-    for px, py in own_pixels:
-        window = islands[max(py - 2, 0) : py + 3, max(px - 2, 0) : px + 3]
-        touched |= set(window[window > 0].tolist())
-    footprint = np.isin(islands, list(touched)) & (owner == label)
-    own, n_own = component_labels(np.where(footprint, snr, 0), PIXELS_PER_BEAM)
+    footprint = np.zeros(islands.shape, bool)
+    footprint[y, x] = labels[nearest] == label
+    own, n_own = component_labels(np.where(footprint, snr, 0), sampling)
     if not n_own:
         return Measured(Counts(0, 0), None)
     counts = Counts(n_own, len(peak_positions(snr, own > 0)))
@@ -120,12 +125,15 @@ def counting_noise(sky: Sky, centre: NDArray) -> float:
     return sigma if sigma > 0 else max(sky.noise_at(centre), 1e-30)
 
 
-def _box(hypothesis: Hypothesis, measured: Measured, components: Components, members: NDArray, sky: Sky) -> NDArray:
-    """Take the detector's box, else the one around what was counted, else one around the components."""
-    if hypothesis.box is not None:
-        return hypothesis.box
+def box_of(hypothesis: Hypothesis, measured: Measured, components: Components, members: NDArray, sky: Sky) -> NDArray:
+    """Give a source's box: the one around what was counted, else the detector's, else one around the components.
+
+    On 136 real sources the first has an IoU above 0.5 with the true one for 128, the detector's for 125.
+    """
     if measured.box is not None:
         return measured.box
+    if hypothesis.box is not None:
+        return hypothesis.box
     xy = components.xy[members]
     half = np.maximum(2 * np.sqrt(np.einsum('nii->ni', components.covariance[members])), sky.beam_pix)
     return np.concatenate([(xy - half).min(axis=0), (xy + half).max(axis=0)])

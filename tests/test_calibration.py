@@ -18,14 +18,17 @@ from claran_plugin.calibration import (
 from claran_plugin.errors import InputError
 from claran_plugin.morphology import CLASSES, Counts
 
-NEUTRAL = Calibration(count_weight=0.0)
+SILENT = dict(peak_missed=1.0, peak_added=1.0, component_missed=1.0, component_wrong=1.0)
+NEUTRAL = Calibration(**SILENT)
 
 counts = st.builds(Counts, st.integers(0, 6), st.integers(0, 8))
 calibrations = st.builds(
     Calibration,
     sharpness=st.floats(0.2, 2),
-    count_weight=st.floats(0, 3),
-    count_agreement=st.floats(0.2, 0.99),
+    peak_missed=st.floats(0.01, 1),
+    peak_added=st.floats(0.01, 1),
+    component_missed=st.floats(0.01, 1),
+    component_wrong=st.floats(0.01, 1),
     existence=st.tuples(st.floats(0.1, 3), st.floats(-2, 2)),
 )
 
@@ -73,19 +76,19 @@ def test_more_for_a_class_from_the_detector_is_more_in_the_catalogue(values, cou
 
 
 @settings(deadline=None)
-@given(detected(), calibrations.filter(lambda c: c.count_weight > 0 and c.count_agreement > 0.5))
-def test_counting_a_class_speaks_for_it(values, calibration):
-    counted = [Counts(int(name[0]), int(name[3])) for name in CLASSES]
-    results = np.array([class_probabilities(values, c, calibration) for c in counted])
-    for kind in range(6):
-        assert np.argmax(results[:, kind]) == kind or results[kind, kind] == pytest.approx(results[:, kind].max())
+@given(calibrations)
+def test_counts_are_likeliest_for_the_class_that_they_name(calibration):
+    for kind, name in enumerate(CLASSES):
+        likelihood = count_likelihood(Counts(int(name[0]), int(name[3])), calibration)
+        assert likelihood[kind] == 1
+        assert ((likelihood > 0) & (likelihood <= 1)).all()
 
 
 @settings(deadline=None)
 @given(detected(), counts, calibrations)
 def test_order_of_classes_is_kept_without_counts(values, counted, calibration):
     values = np.maximum(values, 2e-4 * values.sum())  # below a ten-thousandth all are taken as equal
-    result = class_probabilities(values, counted, calibration._replace(count_weight=0.0))
+    result = class_probabilities(values, counted, calibration._replace(**SILENT))
     order = np.argsort(values)
     assert (np.diff(result[order]) >= -1e-12).all()
 
@@ -99,12 +102,15 @@ def test_certainty_is_limited():
 
 
 def test_likelihood_of_counts():
-    likelihood = count_likelihood(Counts(2, 3), 0.8)
-    assert CLASSES[np.argmax(likelihood)] == '2C_3P'
-    assert likelihood.max() == 0.8
-    # one step away: 2C_2P, 1C_3P and 3C_3P
-    assert [likelihood[CLASSES.index(name)] for name in ('2C_2P', '1C_3P', '3C_3P')] == pytest.approx([0.1] * 3)
-    assert likelihood[CLASSES.index('1C_1P')] == pytest.approx(0.2 / 8)
+    calibration = Calibration(peak_missed=0.4, peak_added=0.1, component_missed=0.3, component_wrong=0.05)
+    likelihood = dict(zip(CLASSES, count_likelihood(Counts(2, 2), calibration), strict=True))
+    assert likelihood == pytest.approx(
+        {'1C_1P': 0.1, '1C_2P': 0.05, '1C_3P': 0.05 * 0.4, '2C_2P': 1.0, '2C_3P': 0.4, '3C_3P': 0.3}
+    )
+    likelihood = dict(zip(CLASSES, count_likelihood(Counts(3, 4), calibration), strict=True))
+    assert likelihood['3C_3P'] == pytest.approx(0.1)
+    assert likelihood['1C_2P'] == pytest.approx(0.1**2)
+    assert likelihood['1C_3P'] == pytest.approx(0.1 * 0.05)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +132,7 @@ def test_logistic():
 
 
 def test_round_trip(tmp_path):
-    calibration = Calibration(0.7, 1.3, 0.85, (0.9, -0.2), (1.4, 0.3), 0.25)
+    calibration = Calibration(0.7, 0.4, 0.05, 0.2, 0.1, (0.9, -0.2), (1.4, 0.3), 0.25)
     path = tmp_path / 'model.json'
     path.write_text(json.dumps(calibration._asdict()))
     assert read_calibration(path) == calibration
@@ -135,7 +141,7 @@ def test_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'text', ['', '{"sharpness": ', '[1, 2]', '3', '{"sharpnes": 1}', '{"sharpness": "high"}', '{"existence": [1]}']
+    'text', ['', '{"sharpness": ', '[1, 2]', '3', '{"sharpnes": 1}', '{"sharpness": "high"}', '{"existence": [1]}', '{"peak_added": 0}']
 )
 def test_a_bad_file(tmp_path, text):
     path = tmp_path / 'model.json'

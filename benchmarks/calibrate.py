@@ -22,10 +22,10 @@ from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
+from claran_plugin.boxes import box_iou
 from claran_plugin.calibration import Calibration, class_probabilities, logistic
 from claran_plugin.components import standardise
 from claran_plugin.datasets.training_data import N_FOLDS
-from claran_plugin.evaluation.average_precision import box_iou
 from claran_plugin.footprints import on_image
 from claran_plugin.morphology import Counts
 from claran_plugin.pipeline import Associator

@@ -94,8 +94,8 @@ def class_probabilities(detected: NDArray, counts: Counts, calibration: Calibrat
 def count_likelihood(counts: Counts, calibration: Calibration) -> NDArray:
     """Give the likelihood (6,) of the counts for each class, in units of that of the class they name.
 
-    Peaks are easily missed and hardly ever added, as a faint one needs a contour of its own. Components are seldom wrong,
-    but a faint one may be missed, and then its peak with it.
+    Peaks are easily missed and hardly ever added, as a faint one needs a contour of its own. Components are seldom
+    wrong, but a faint one may be missed, and then its peak with it.
     """
     n_components, n_peaks = np.array([(int(name[0]), int(name[3])) for name in CLASSES]).T
     components, peaks = n_components - counts.components, n_peaks - counts.peaks  # that were missed

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from claran_plugin.association import Components, Hypothesis, Partition
+from claran_plugin.boxes import box_iou
 from claran_plugin.calibration import Calibration, class_probabilities, nearest_class
 from claran_plugin.catalogue import MorphFlag
 from claran_plugin.contours import noise
@@ -18,11 +19,13 @@ from claran_plugin.subjects import Sky, resample
 
 LOW_PROBABILITY = 0.8
 COUNTING_PIXELS_PER_BEAM = 9.0
-"""Sampling on which components and peaks are counted: 0.6 arcsec for FIRST, on which the counts agree best with RGZ's."""
+"""Sampling on which components and peaks are counted: 0.6" for FIRST, where the counts agree best with RGZ's."""
 MARGIN_BEAMS = 3.0
 """Sky around a source that is cut out with it."""
 LARGEST_COUNTED_BEAMS = 264.0
 """Of a source larger than this, only the middle is counted."""
+LEAST_OVERLAP = 0.6
+"""Intersection over union below which the detector's box is not that of the source it was assigned."""
 
 
 class Measured(NamedTuple):
@@ -68,7 +71,7 @@ def describe_sources(
             probabilities[chosen] = calibration.isolated if unlooked else calibration.unseen
             flag |= MorphFlag.NOT_LOOKED_AT if unlooked else MorphFlag.NO_DETECTION
         box = box_of(hypothesis, measured, components, members, sky)
-        flag |= _flags(sky, box, measured.counts, chosen, float(probabilities[chosen]))
+        flag |= _flags(sky, box, hypothesis.box, measured.counts, chosen, float(probabilities[chosen]))
         rows.append((CLASSES[chosen], probabilities[chosen], probabilities, *measured.counts, int(flag), box))
     return _to_table(rows, sky)
 
@@ -126,21 +129,28 @@ def counting_noise(sky: Sky, centre: NDArray) -> float:
 
 
 def box_of(hypothesis: Hypothesis, measured: Measured, components: Components, members: NDArray, sky: Sky) -> NDArray:
-    """Give a source's box: the one around what was counted, else the detector's, else one around the components.
+    """Give a source's box: the detector's, unless it misses what was counted; without either one around the components.
 
-    On 136 real sources the first has an IoU above 0.5 with the true one for 128, the detector's for 125.
+    Of 136 real sources, 125 have an IoU above 0.5 with the detector's box, and 127 with the one given here.
     """
-    if measured.box is not None:
-        return measured.box
+    if hypothesis.box is not None and measured.box is not None:
+        overlap = float(box_iou(hypothesis.box[None], measured.box[None])[0, 0])
+        return hypothesis.box if overlap > LEAST_OVERLAP else measured.box
     if hypothesis.box is not None:
         return hypothesis.box
+    if measured.box is not None:
+        return measured.box
     xy = components.xy[members]
     half = np.maximum(2 * np.sqrt(np.einsum('nii->ni', components.covariance[members])), sky.beam_pix)
     return np.concatenate([(xy - half).min(axis=0), (xy + half).max(axis=0)])
 
 
-def _flags(sky: Sky, box: NDArray, counts: Counts, chosen: int, probability: float) -> MorphFlag:
+def _flags(
+    sky: Sky, box: NDArray, detected: NDArray | None, counts: Counts, chosen: int, probability: float
+) -> MorphFlag:
     flag = MorphFlag(0)
+    if detected is not None:  # where the image cuts a source, only the detector's box may tell
+        box = np.concatenate([np.minimum(box, detected)[:2], np.maximum(box, detected)[2:]])
     ny, nx = sky.radio.shape
     if probability < LOW_PROBABILITY:
         flag |= MorphFlag.LOW_PROBABILITY

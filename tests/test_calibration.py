@@ -141,7 +141,17 @@ def test_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'text', ['', '{"sharpness": ', '[1, 2]', '3', '{"sharpnes": 1}', '{"sharpness": "high"}', '{"existence": [1]}', '{"peak_added": 0}']
+    'text',
+    [
+        '',
+        '{"sharpness": ',
+        '[1, 2]',
+        '3',
+        '{"sharpnes": 1}',
+        '{"sharpness": "high"}',
+        '{"existence": [1]}',
+        '{"peak_added": 0}',
+    ],
 )
 def test_a_bad_file(tmp_path, text):
     path = tmp_path / 'model.json'

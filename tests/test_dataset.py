@@ -11,6 +11,7 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from claran_plugin.boxes import box_iou
 from claran_plugin.datasets.radiogalaxynet import PIXEL_ARCSEC, SIGMA_PIX, restore
 from claran_plugin.datasets.training_data import (
     N_FOLDS,
@@ -23,7 +24,6 @@ from claran_plugin.datasets.training_data import (
     subject_position,
 )
 from claran_plugin.errors import InputError
-from claran_plugin.evaluation.average_precision import box_iou
 from claran_plugin.fusion import FUSIONS
 from claran_plugin.images import image_files
 from claran_plugin.morphology import CLASSES

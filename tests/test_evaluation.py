@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from claran_plugin.boxes import box_iou
 from claran_plugin.evaluation.average_precision import (
     AveragePrecision,
     Evaluated,
     average_precision,
-    box_iou,
     by_components,
     matched_sources,
     mean_average_precision,

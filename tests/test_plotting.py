@@ -41,8 +41,8 @@ def of_colour(picture, colour):
     return np.abs(picture - ImageColor.getrgb(colour)).max(axis=-1) < 12
 
 
-def test_groups_can_be_seen(radio, components, tmp_path):
-    result = associate(radio, components, associator=KnownAssociator())
+def test_groups_can_be_seen(radio, components, tmp_path, known_grouping):
+    result = associate(radio, components, associator=known_grouping())
     assert (result.sources['Assoc'] > 1).sum() == 1
     picture = draw(result, tmp_path / 'a.png', title='a field')
     red = of_colour(picture, COLOURS[0])

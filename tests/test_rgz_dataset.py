@@ -9,6 +9,7 @@ import pytest
 from astropy.table import Table
 from rgz_files import SUBJECTS, Source, Subject, component_positions, write_catalogue, write_folders, write_radio
 
+from claran_plugin.boxes import box_iou
 from claran_plugin.cli import main
 from claran_plugin.datasets import rgz_measuring, rgz_tables
 from claran_plugin.datasets.image_index import find_images
@@ -24,7 +25,6 @@ from claran_plugin.datasets.rgz_tables import (
     set_properties,
 )
 from claran_plugin.errors import InputError
-from claran_plugin.evaluation.average_precision import box_iou
 from claran_plugin.morphology import CLASSES
 
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from claran_plugin.boxes import box_iou
+
 
 class Evaluated(NamedTuple):
     """What the detections of one subject are compared with.
@@ -60,16 +62,6 @@ class AveragePrecision(NamedTuple):
     envelope: float
     n_true: int
     n_detected: int
-
-
-def box_iou(a: NDArray, b: NDArray) -> NDArray:
-    """Give intersection over union of boxes (n, 4) and (m, 4), xyxy, as (n, m)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
-    area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b))
-    union = area_a[:, None] + area_b[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 def matched_sources(subject: Evaluated, *, min_iou: float = 0.5) -> NDArray:

@@ -1,14 +1,15 @@
 """Association and morphology on real, labelled FIRST images, beside PyBDSF alone and friends-of-friends.
 
-    python benchmarks/real_first.py --data DIR [--weights 'fold_{fold}.pth'] [--model NAME|CONFIG]
+    python benchmarks/real_first.py --data DIR [--weights FILE] [--calibration FILE] [--model NAME|CONFIG]
 
 DIR holds ``first/rgz_train`` (FIRST images) and ``rgz/catalogue.csv`` (ClaRAN's RGZ DR1 subset). Each image goes
 through PyBDSF; a true source is the set of PyBDSF islands that hold one of its components or have most of their flux in
 its box. It is recovered where exactly those islands form one source. Average precision follows Eq. 12-14 of the paper,
 on the source table's boxes, classes and probabilities inside the 3' that Radio Galaxy Zoo's volunteers saw.
 
-The bundled weights have seen these subjects. Give weights that have not: with ``{fold}`` in the name, the subjects of
-fold k are looked at with the weights of fold k, which were trained without them.
+By default with `STAGE1`, weights that have seen none of these subjects, while the package's own have. With ``{fold}``
+in the name of weights or calibration, the subjects of fold k are looked at with the file of fold k, which was made
+without them.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from astropy.table import QTable, Table
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from claran_plugin.calibration import read_calibration
 from claran_plugin.components import from_pybdsf, run_pybdsf
 from claran_plugin.datasets.training_data import (
     LabelledSource,
@@ -43,6 +45,8 @@ from claran_plugin.images import image_files, pixel_scale, read_image
 from claran_plugin.morphology import CLASSES, class_name, components_of
 from claran_plugin.pipeline import Associator, associate
 
+STAGE1 = Path(__file__).parent / 'weights'
+"""Weights of the bundled model before it saw labelled RGZ subjects, and its calibrations on four of five folds."""
 LINKING_ARCSEC = np.arange(10, 151, 10)
 VOLUNTEERS_ARCSEC = 180.0
 
@@ -72,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--model', default='compact')
-    parser.add_argument('--weights', help="file; '{fold}' stands for 0 to 4")
+    parser.add_argument('--weights', help="file; '{fold}' stands for 0 to 4", default=STAGE1 / 'compact_stage1.pth')
+    parser.add_argument('--calibration', help='likewise', default=STAGE1 / 'compact_stage1_fold{fold}.json')
     parser.add_argument('--cache', type=Path, help='folder for the results of PyBDSF')
     parser.add_argument('--limit', type=int, help='only the first so many images')
     arguments = parser.parse_args(argv)
@@ -94,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     best = LINKING_ARCSEC[int(np.argmax(trials))]
     show(f'friends-of-friends, {best}" (best on these)', lambda f: linked(f, best))
-    results = detect_all(fields, arguments.model, arguments.weights)
+    results = detect_all(fields, arguments.model, str(arguments.weights), str(arguments.calibration))
     show('claran_plugin', lambda f: results[f.name].labels)
     sources = [results[field.name].sources for field in fields]
     print_precision('every class of at least 0.05, as detectors are evaluated', fields, sources, 0.05)
@@ -163,15 +168,15 @@ def linked(field: Field, length_arcsec: float) -> NDArray:
     return labels
 
 
-def detect_all(fields: list[Field], model: str, weights: str | None) -> dict[str, Any]:
-    """Run the plugin on every image, each fold with its own weights where there are such."""
+def detect_all(fields: list[Field], model: str, weights: str, calibration: str) -> dict[str, Any]:
+    """Run the plugin on every image, each fold with its own weights and calibration where there are such."""
     results: dict[str, Any] = {}
-    associators: dict[str | None, Associator] = {}
+    associators: dict[int, Associator] = {}
     for field in tqdm(fields, desc='claran_plugin', disable=None):
-        path = weights.format(fold=field.fold) if weights else None
-        if path not in associators:
-            associators[path] = Associator(model, path)
-        results[field.name] = associate(field.image, Table(field.components), associator=associators[path])
+        if field.fold not in associators:
+            associators[field.fold] = Associator(model, weights.format(fold=field.fold))
+            associators[field.fold].calibration = read_calibration(calibration.format(fold=field.fold))
+        results[field.name] = associate(field.image, Table(field.components), associator=associators[field.fold])
     return results
 
 

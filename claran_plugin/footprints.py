@@ -68,10 +68,17 @@ def islands_of(xy: NDArray, sky: Sky) -> NDArray:
     return np.where(island > 0, island, -1)
 
 
-def island_components(sky: Sky) -> Table:
-    """Make a component table of an image's islands above the threshold, with positions, fluxes and moments."""
-    snr = np.nan_to_num(sky.radio.data) / np.maximum(sky.rms, 1e-30)
-    labels, _ = component_labels(snr, sky.beam_pix)
+def island_components(sky: Sky, labels: NDArray | None = None) -> Table:
+    """Make a component table of an image's islands, with positions, fluxes and moments.
+
+    Parameters
+    ----------
+    sky : Sky
+    labels : (ny, nx) int array, optional
+        Number of the island on each pixel, from 1 without gaps; by default those above the threshold are found.
+    """
+    if labels is None:
+        labels, _ = component_labels(np.nan_to_num(sky.radio.data) / np.maximum(sky.rms, 1e-30), sky.beam_pix)
     beam_area = np.pi / (4 * np.log(2)) * sky.beam_pix**2
     scale = pixel_scale(sky.radio)
     rows = []

@@ -5,6 +5,7 @@ import pytest
 from training_runs import run_tool, scalars
 
 from claran_plugin.datasets.training_data import pack, simulated
+from claran_plugin.errors import InputError
 from claran_plugin.models import config_folder
 
 pytestmark = pytest.mark.usefixtures('require_detector')
@@ -45,10 +46,13 @@ def trained(require_detector, child):
 def test_training_writes_what_the_detector_loads(trained, child):
     import torch
 
-    from claran_plugin.detection.inference import Detector, read_weights, save_weights
+    from claran_plugin.cli import main
+    from claran_plugin.detection.inference import Detector, read_weights
 
     checkpoint, small = trained / 'iter_3.pth', trained / 'small.pth'
-    save_weights(checkpoint, small)
+    with pytest.raises(InputError, match='"claran weights" makes of a checkpoint'):
+        read_weights(checkpoint)
+    assert main(['weights', str(checkpoint), '-o', str(small)]) == 0
     assert small.stat().st_size < 7e6
     _, state = read_weights(small)
     full = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
@@ -59,6 +63,18 @@ def test_training_writes_what_the_detector_loads(trained, child):
     assert detector.method == 'S'
     (found,) = detector(np.random.default_rng(0).integers(0, 256, (1, 132, 132, 3), dtype=np.uint8))
     assert np.isfinite(found.scores).all()
+
+
+def test_what_is_no_checkpoint_gives_no_weights(require_detector, tmp_path, capsys):
+    from claran_plugin.cli import main
+
+    (tmp_path / 'text.pth').write_text('nothing')
+    for name, fault in (('none.pth', 'no such checkpoint'), ('text.pth', 'not a checkpoint of a training')):
+        assert main(['weights', str(tmp_path / name), '-o', str(tmp_path / 'made.pth')]) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert name in line
+        assert fault in line
+    assert not (tmp_path / 'made.pth').exists()
 
 
 def test_training_has_all_four_losses_and_the_metric(trained):

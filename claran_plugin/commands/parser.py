@@ -7,7 +7,7 @@ from claran_plugin.commands.association_options import add_associate, add_detect
 from claran_plugin.commands.dataset_options import add_dataset
 from claran_plugin.commands.evaluation_options import add_evaluate
 from claran_plugin.commands.simulation_options import add_demo, add_simulate
-from claran_plugin.commands.training_options import add_losses, add_test, add_train
+from claran_plugin.commands.training_options import add_losses, add_test, add_train, add_weights
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -30,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
         add_test,
         add_evaluate,
         add_losses,
+        add_weights,
     ):
         add(commands)
     return parser

@@ -1,4 +1,4 @@
-"""``claran train``, ``claran test`` and ``claran losses``."""
+"""``claran train``, ``claran test``, ``claran losses`` and ``claran weights``."""
 
 import argparse
 import importlib.util
@@ -44,6 +44,17 @@ def losses(args: argparse.Namespace) -> None:
         text.write_text(learning_curves.report(runs))
     if not args.quiet:
         log.files(paths)
+
+
+def weights(args: argparse.Namespace) -> None:
+    """Strip a checkpoint to its weights."""
+    from claran_plugin.detection.inference import save_weights
+
+    log, path = Log(args.quiet), Path(args.output)
+    with atomic_outputs([path], overwrite=args.overwrite) as (made,):
+        save_weights(args.checkpoint, made)
+    if not args.quiet:
+        log.files([path])
 
 
 def find_tool(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Options of ``claran train``, ``claran test`` and ``claran losses``."""
+"""Options of ``claran train``, ``claran test``, ``claran losses`` and ``claran weights``."""
 
 from typing import Any
 
@@ -46,6 +46,20 @@ def add_losses(commands: Any) -> None:
     )
     parser.add_argument('runs', nargs='+', metavar='DIR', help='work folders of trainings')
     add_outputs(parser)
+
+
+def add_weights(commands: Any) -> None:
+    """Add ``claran weights``."""
+    parser = add_command(
+        commands,
+        'weights',
+        "strip a training's checkpoint to its weights in half precision, for --weights of run, associate and detect",
+        'training.weights',
+    )
+    parser.add_argument('checkpoint', help='what "claran train" has written; load only files that you trust')
+    parser.add_argument('-o', '--output', required=True, metavar='FILE', help='such as mine.pth')
+    parser.add_argument('--overwrite', action='store_true', help='replace the output file if it exists')
+    parser.add_argument('--quiet', action='store_true', help='print nothing')
 
 
 def _add_config(parser: Any) -> None:

@@ -75,6 +75,39 @@ def correlated_noise(rng: np.random.Generator, shape: tuple[int, int], sigma_pix
     return noise / noise.std()
 
 
+def annotated_images(directory: Path, limit: int | None = None) -> Iterator[tuple[NDArray, NDArray]]:
+    """Give each image of RadioGalaxyNET as it is published: its pixels, and the number of the annotated source on each.
+
+    Yields
+    ------
+    stretched : (ny, nx) array
+        Pixels of the PNG, 0 ... 65535; row 0 is the first of the file.
+    sources : (ny, nx) int array
+        Number of the source from 1, in the order of the annotations; 0 elsewhere.
+    """
+    for _, stretched, sources, _ in _images(directory, limit):
+        yield stretched, sources
+
+
+def _images(directory: Path, limit: int | None = None) -> Iterator[tuple[str, NDArray, NDArray, list[dict]]]:
+    path = directory / 'annotations.json'
+    if not path.is_file():
+        raise InputError(f'{path}: not found; expected the COCO annotations of RadioGalaxyNET in this folder')
+    listing = json.loads(path.read_text())
+    by_image = defaultdict(list)
+    for annotation in listing['annotations']:
+        by_image[annotation['image_id']].append(annotation)
+    for image in listing['images'][:limit]:
+        annotations = by_image[image['id']]
+        with Image.open(directory / 'radio' / image['file_name']) as opened:
+            stretched = np.asarray(opened).astype(float)
+        number = Image.new('I', (image['width'], image['height']))
+        for k, annotation in enumerate(annotations, 1):
+            for polygon in annotation['segmentation']:
+                ImageDraw.Draw(number).polygon(polygon, fill=k, outline=k)
+        yield image['file_name'], stretched, ndimage.maximum_filter(np.asarray(number), 3), annotations
+
+
 def read_radiogalaxynet(
     directory: Path, rng: np.random.Generator, size: int
 ) -> Iterator[tuple[str, NDArray, NDArray, NDArray]]:
@@ -96,23 +129,8 @@ def read_radiogalaxynet(
     sources : (size, size) int array, number of the annotated source, 0 elsewhere
     others : (size, size) bool array, emission that no annotation covers
     """
-    path = directory / 'annotations.json'
-    if not path.is_file():
-        raise InputError(f'{path}: not found; expected the COCO annotations of RadioGalaxyNET in this folder')
-    listing = json.loads(path.read_text())
-    by_image = defaultdict(list)
-    for annotation in listing['annotations']:
-        by_image[annotation['image_id']].append(annotation)
     step = BEAM_ARCSEC / PIXELS_PER_BEAM / PIXEL_ARCSEC
-    for image in listing['images']:
-        annotations = by_image[image['id']]
-        with Image.open(directory / 'radio' / image['file_name']) as opened:
-            stretched = np.asarray(opened).astype(float)
-        number = Image.new('I', (image['width'], image['height']))
-        for k, annotation in enumerate(annotations, 1):
-            for polygon in annotation['segmentation']:
-                ImageDraw.Draw(number).polygon(polygon, fill=k, outline=k)
-        sources = ndimage.maximum_filter(np.asarray(number), 3)
+    for name, stretched, sources, annotations in _images(directory):
         stretched = thin_out(stretched, sources, rng)
         snr = restore(stretched, rng.uniform(2.5, 4.0))
         for k, annotation in enumerate(annotations, 1):
@@ -122,7 +140,7 @@ def read_radiogalaxynet(
             centre = np.array([x + w / 2, y + h / 2])
             noisy = resample(snr, centre, step, size) + correlated_noise(rng, (size, size), PIXELS_PER_BEAM / 2.3548)
             yield (
-                f'{Path(image["file_name"]).stem}_{k}',
+                f'{Path(name).stem}_{k}',
                 noisy,
                 resample(sources.astype(float), centre, step, size, order=0).astype(int),
                 resample((stretched > 0) & (sources == 0), centre, step, size, order=0) > 0.5,

@@ -118,7 +118,8 @@ def read_weights(path: str | Path) -> tuple[str, dict[str, torch.Tensor]]:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as err:
         raise InputError(
-            f'{path}: not a readable weights file ({_said(err)}); give a PyTorch state dictionary'
+            f'{path}: not a readable weights file ({_said(err)}); give a PyTorch state dictionary, '
+            f'which "claran weights" makes of a checkpoint that training has written'
         ) from err
     state = content.get('state_dict', content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
@@ -129,9 +130,24 @@ def read_weights(path: str | Path) -> tuple[str, dict[str, torch.Tensor]]:
 
 
 def save_weights(checkpoint: str | Path, path: str | Path) -> None:
-    """Strip a training checkpoint to its weights in half precision, which `read_weights` reads."""
-    content = torch.load(checkpoint, map_location='cpu', weights_only=False)
-    state = {k: v.half() if v.is_floating_point() else v for k, v in content['state_dict'].items()}
+    """Strip a training checkpoint to its weights in half precision, which `read_weights` reads.
+
+    A checkpoint of mmengine holds more than tensors, so reading it can run code: give only files that you trust.
+
+    Raises
+    ------
+    InputError
+        Where there is no such file, or it is no checkpoint.
+    """
+    if not Path(checkpoint).is_file():
+        raise InputError(f'{checkpoint}: no such checkpoint; give one that "claran train" has written')
+    try:
+        state = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
+        state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    except Exception as err:
+        raise InputError(
+            f'{checkpoint}: not a checkpoint of a training ({_said(err)}); give one that "claran train" has written'
+        ) from err
     torch.save(state, path)
 
 

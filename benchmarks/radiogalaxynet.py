@@ -1,0 +1,147 @@
+"""Association of the islands of RadioGalaxyNET's validation images, beside each island alone and friends-of-friends.
+
+    python benchmarks/radiogalaxynet.py --data DIR/radiogalaxynet [--part val] [--weights FILE] [--limit N]
+
+The published pictures are stretched; brightness is restored and noise added as for training (`claran_plugin.datasets.
+radiogalaxynet`). Components are the islands of the published pictures that exceed 5 sigma. A true source is the set of
+islands that have most of their pixels in its polygon. It is recovered where exactly these form one source. Islands
+outside all polygons are sources that nobody annotated: to join one is an error.
+"""
+
+import argparse
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from astropy.io import fits
+from astropy.nddata import CCDData
+from astropy.table import Table
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+from scipy import ndimage
+from tqdm import tqdm
+
+from claran_plugin.datasets.radiogalaxynet import (
+    BEAM_ARCSEC,
+    PIXEL_ARCSEC,
+    SIGMA_PIX,
+    annotated_images,
+    correlated_noise,
+    restore,
+)
+from claran_plugin.evaluation.association_scores import exact_recovery, friends_of_friends
+from claran_plugin.footprints import island_components
+from claran_plugin.morphology import EIGHT_CONNECTED
+from claran_plugin.pipeline import Associator, associate
+from claran_plugin.subjects import Sky
+
+RMS_JY = 2.5e-5
+THRESHOLD = 3.0
+"""Brightness at the edge of a published island, in units of the noise; not known exactly."""
+LEAST_PEAK = 5.0
+"""What a source finder lists, in units of the noise; fainter islands are left to the noise."""
+LINKING_ARCSEC = np.arange(10, 121, 10)
+
+
+class Field(NamedTuple):
+    """An image, the components on it, their pixels, and the components of each true source."""
+
+    image: CCDData
+    components: Table
+    xy: NDArray
+    truth: list[list[int]]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', type=Path, required=True)
+    parser.add_argument('--part', default='val', help='train or val (default: val)')
+    parser.add_argument('--model', default='compact')
+    parser.add_argument('--weights')
+    parser.add_argument('--limit', type=int, help='only the first so many images')
+    arguments = parser.parse_args(argv)
+    associator = Associator(arguments.model, arguments.weights)
+    several: list[bool] = []
+    recovered: dict[str, list[bool]] = defaultdict(list)
+    stated: list[tuple[float, bool]] = []
+    for field in tqdm(read_fields(arguments.data / arguments.part, arguments.limit), disable=None):
+        labels = associate(field.image, field.components, associator=associator)
+        several += [len(members) > 1 for members in field.truth]
+        alternatives = {'each island alone': np.arange(len(field.xy)), 'claran_plugin': labels.labels}
+        for length in LINKING_ARCSEC.tolist():
+            alternatives[f'friends-of-friends, {length}"'] = friends_of_friends(field.xy * PIXEL_ARCSEC, length)
+        for name, groups in alternatives.items():
+            right = exact_recovery(field.truth, groups)
+            recovered[name] += right.tolist()
+            if name == 'claran_plugin':
+                probability = np.asarray(labels.components['Assoc_Prob'])
+                for members, whole in zip(field.truth, right, strict=True):
+                    stated += [(float(probability[m]), bool(whole)) for m in members]
+    report(recovered, np.array(several), np.array(stated))
+
+
+def read_fields(folder: Path, limit: int | None) -> Iterator[Field]:
+    """Read, restore and find the islands of each image that has annotated sources."""
+    rng = np.random.default_rng(0)
+    for stretched, sources in annotated_images(folder, limit):
+        shape = stretched.shape
+        restored = restore(stretched, THRESHOLD)
+        snr = restored + correlated_noise(rng, shape, SIGMA_PIX)
+        image = CCDData((snr * RMS_JY).astype(np.float32), unit='Jy / beam', wcs=WCS(header(shape)), meta=header(shape))
+        labels, n = ndimage.label(stretched > 0, EIGHT_CONNECTED)
+        bright = np.concatenate([[0], ndimage.maximum(restored, labels, np.arange(1, n + 1))]) > LEAST_PEAK
+        labels, _ = ndimage.label(bright[labels], EIGHT_CONNECTED)
+        components = island_components(Sky(image), labels)
+        xy = np.stack(image.wcs.world_to_pixel_values(components['RA'], components['DEC']), axis=-1)
+        yield Field(image, components, xy, true_sets(labels, sources))
+
+
+def header(shape: tuple[int, ...]) -> fits.Header:
+    """Make a header: the true position does not matter."""
+    made = fits.Header(dict(CTYPE1='RA---TAN', CTYPE2='DEC--TAN', CRVAL1=180.0, CRVAL2=-30.0, BUNIT='Jy/beam'))
+    for axis, size in ((1, shape[1]), (2, shape[0])):
+        made[f'CRPIX{axis}'] = (size + 1) / 2
+        made[f'CDELT{axis}'] = (-1 if axis == 1 else 1) * PIXEL_ARCSEC / 3600
+    made['BMAJ'] = made['BMIN'] = BEAM_ARCSEC / 3600
+    made['BPA'], made['RESTFRQ'] = 0.0, 9.44e8
+    return made
+
+
+def true_sets(labels: NDArray, sources: NDArray) -> list[list[int]]:
+    """Give the islands (from 0) of each annotated source that has any."""
+    n_islands, n_sources = labels.max(), sources.max()
+    shared = np.zeros((n_islands + 1, n_sources + 1), int)
+    np.add.at(shared, (labels.ravel(), sources.ravel()), 1)
+    owner = np.where(shared.max(axis=1) * 2 > shared.sum(axis=1), shared.argmax(axis=1), 0)[1:]
+    sets = [np.flatnonzero(owner == number).tolist() for number in range(1, n_sources + 1)]
+    return [members for members in sets if members]
+
+
+def report(recovered: dict[str, list[bool]], several: NDArray, stated: NDArray) -> None:
+    """Print the shares, friends-of-friends at its best length, and how reliable `Assoc_Prob` is."""
+    linked = [name for name in recovered if name.startswith('friends')]
+    best = max(linked, key=lambda name: np.mean(recovered[name]))
+    print(f'{len(several)} sources, {several.sum()} of several islands')
+    print(f'{"":42s} all    single  several')
+    for name in ('each island alone', best, 'claran_plugin'):
+        right = np.array(recovered[name])
+        shares = (right.mean(), right[~several].mean(), right[several].mean())
+        print(f'{name + (" (best on these)" if name == best else ""):40s}' + ''.join(f'{s:8.3f}' for s in shares))
+    edges = np.array([0, 0.5, 0.7, 0.85, 0.95, 1.0000001])
+    error = 0.0
+    print('Assoc_Prob: bin, number, mean probability, share right')
+    for low, high in itertools.pairwise(edges):
+        inside = (stated[:, 0] >= low) & (stated[:, 0] < high)
+        if inside.any():
+            mean, right = stated[inside].mean(axis=0)
+            error += inside.mean() * abs(mean - right)
+            print(f'  {low:.2f}-{min(high, 1):.2f} {inside.sum():6d} {mean:8.3f} {right:8.3f}')
+    print(f'  expected calibration error {error:.3f}')
+
+
+if __name__ == '__main__':
+    main()

@@ -7,7 +7,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from claran_plugin.association import Components
+from claran_plugin.claims import Components, Surroundings
 from claran_plugin.errors import InputError
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import EIGHT_CONNECTED, component_labels
@@ -66,6 +66,34 @@ def islands_of(xy: NDArray, sky: Sky) -> NDArray:
     island = np.full(len(xy), -1)
     island[inside] = labels[y[inside], x[inside]]
     return np.where(island > 0, island, -1)
+
+
+def surroundings(components: Components, sky: Sky) -> Surroundings:
+    """Find what the image tells of the source finder's islands: the components that are counted on each."""
+    snr = np.nan_to_num(sky.radio.data) / np.maximum(sky.rms, 1e-30)
+    labels, _ = component_labels(snr, sky.beam_pix)
+    slices = ndimage.find_objects(labels)
+    reach = max(int(sky.beam_pix / 2), 1)
+    ny, nx = labels.shape
+    counted, outlines = {}, {}
+    for island in np.unique(components.island).tolist():
+        members = np.flatnonzero(components.island == island)
+        touched: set[int] = set()
+        for x, y in np.rint(components.xy[members]).astype(int):
+            if -reach <= x < nx + reach and -reach <= y < ny + reach:
+                window = labels[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
+                touched |= set(window[window > 0].tolist())
+        bounds = {number: _bounds(slices[number - 1]) for number in sorted(touched)}
+        half = np.sqrt(np.einsum('nii->ni', components.covariance[members])) * FWHM / 2
+        ends = np.concatenate([components.xy[members] - half, components.xy[members] + half])
+        counted[island] = bounds
+        outlines[island] = np.concatenate([ends.min(axis=0), ends.max(axis=0)])
+    return Surroundings(counted, outlines, float(nx * ny))
+
+
+def _bounds(slices: tuple[slice, ...]) -> NDArray:
+    ys, xs = slices
+    return np.array([xs.start, ys.start, xs.stop, ys.stop], float) - 0.5
 
 
 def island_components(sky: Sky, labels: NDArray | None = None) -> Table:

@@ -143,14 +143,21 @@ def source_box(labels: NDArray, members: ArrayLike, n_peaks: int) -> NDArray:
     (4,) array, xyxy in pixels
     """
     slices = ndimage.find_objects(labels)
-    members = np.atleast_1d(members)
-    xyxy = np.array([[s[1].start, s[0].start, s[1].stop, s[0].stop] for s in (slices[m - 1] for m in members)], float)
-    centres = (xyxy[:, :2] + xyxy[:, 2:]) / 2
-    bounds = np.concatenate([xyxy[:, :2].min(0), xyxy[:, 2:].max(0)]) - 0.5
-    if len(members) == 1:
-        side = np.hypot(*(bounds[2:] - bounds[:2]))
+    bounds = [
+        [s[1].start - 0.5, s[0].start - 0.5, s[1].stop - 0.5, s[0].stop - 0.5]
+        for s in (slices[member - 1] for member in np.atleast_1d(members))
+    ]
+    return box_around(np.array(bounds, float), n_peaks)
+
+
+def box_around(bounds: NDArray, n_peaks: int) -> NDArray:
+    """Give the box of `source_box` from the bounding boxes (k, 4) of a source's components."""
+    low, high = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
+    if len(bounds) == 1:
+        side = np.hypot(*(high - low))
     else:
+        centres = (bounds[:, :2] + bounds[:, 2:]) / 2
         separation = np.max(np.linalg.norm(centres[:, None] - centres[None], axis=-1))
-        side = separation * (1.13 if len(members) == 2 else 1.05) * extent_factor(len(members), n_peaks)
-    middle = (bounds[:2] + bounds[2:]) / 2
+        side = separation * (1.13 if len(bounds) == 2 else 1.05) * extent_factor(len(bounds), n_peaks)
+    middle = (low + high) / 2
     return np.concatenate([middle - side / 2, middle + side / 2])

@@ -14,13 +14,14 @@ from astropy.wcs import WCS, FITSFixedWarning
 from numpy.typing import NDArray
 
 from claran_plugin import __version__
-from claran_plugin.association import Components, Detections, Partition
+from claran_plugin.association import Partition
 from claran_plugin.association import associate as solve
 from claran_plugin.calibration import Calibration, logistic, read_calibration
 from claran_plugin.catalogue import build_component_table, build_source_table
+from claran_plugin.claims import Components, Detections
 from claran_plugin.components import from_pybdsf, read_catalogue, run_pybdsf, standardise
 from claran_plugin.errors import InputError
-from claran_plugin.footprints import island_components, on_image
+from claran_plugin.footprints import island_components, on_image, surroundings
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
 from claran_plugin.images import ImageLike, pixel_scale, read_image, read_infrared
 from claran_plugin.models import DEFAULT, find_model
@@ -111,7 +112,8 @@ class Associator:
         """Choose fields of view, look, and solve; also give the number of fields."""
         centres = choose_centres(components.xy[looked_at], components.flux[looked_at], sky)
         detections = self.look(sky, centres, progress)
-        return solve(components, detections, centres, sky.step, FIELD_PIXELS), len(centres)
+        around = surroundings(components, sky)
+        return solve(components, detections, centres, sky.step, FIELD_PIXELS, around), len(centres)
 
 
 def associate(

@@ -8,10 +8,11 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from claran_plugin.association import Components, Hypothesis, Partition
+from claran_plugin.association import Partition
 from claran_plugin.boxes import box_iou
 from claran_plugin.calibration import Calibration, class_probabilities, nearest_class
 from claran_plugin.catalogue import MorphFlag
+from claran_plugin.claims import Components, Hypothesis
 from claran_plugin.contours import noise
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import CLASSES, Counts, component_labels, peak_positions, source_box

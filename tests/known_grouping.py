@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from claran_plugin.association import Detections
 from claran_plugin.calibration import Calibration
+from claran_plugin.claims import Detections
 from claran_plugin.pipeline import Associator
 from claran_plugin.subjects import FIELD_PIXELS
 

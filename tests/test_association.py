@@ -8,7 +8,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from claran_plugin import association
-from claran_plugin.association import CERTAIN, Components, Detections, associate, flux_shares, unit_disc_points
+from claran_plugin.association import associate
+from claran_plugin.claims import CERTAIN, Components, Detections, claims, flux_shares, unit_disc_points
 from claran_plugin.morphology import CLASSES
 
 FIELD = 132
@@ -143,7 +144,7 @@ def test_order_of_components_does_not_matter(scene, seed):
 @given(scenes(most=6))
 def test_the_partition_is_the_best_of_all(scene):
     parts, found, centres, step = scene
-    offered = association._claims(parts, found, centres, step, FIELD) + association._defaults(parts.island)
+    offered = claims(parts, found, centres, step, FIELD) + association._defaults(parts.island)
     evidence: dict = {}
     for h in offered:  # a poor detection does not tell against what needs none
         evidence[h.members] = max(h.evidence, evidence.get(h.members, -np.inf))

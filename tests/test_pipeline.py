@@ -11,9 +11,9 @@ from astropy.table import QTable, vstack
 from scipy import ndimage
 
 import claran_plugin
-from claran_plugin.association import Components, Detections, Hypothesis
 from claran_plugin.calibration import Calibration
 from claran_plugin.catalogue import COMPONENT_COLUMNS, SOURCE_COLUMNS, MorphFlag
+from claran_plugin.claims import Components, Detections, Hypothesis
 from claran_plugin.components import (
     from_pybdsf,
     read_catalogue,

@@ -1,0 +1,108 @@
+"""What a detection may be: how it is divided among the islands in its box."""
+
+import numpy as np
+import pytest
+from astropy.nddata import CCDData
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_association import FIELD, components, sources
+
+from claran_plugin.association import associate
+from claran_plugin.claims import MIN_PROBABILITY, Detections, Surroundings, claims
+from claran_plugin.footprints import surroundings
+from claran_plugin.morphology import CLASSES, box_around
+from claran_plugin.simulation import simulate_field
+from claran_plugin.subjects import Sky
+
+CENTRE = np.array([[66.0, 66.0]])
+EMPTY, CROWDED = 1e7, 2e4
+"""Areas of an image, square pixels, in which a few islands are few or many."""
+
+
+def square(x, y, half=6.0):
+    return np.array([x - half, y - half, x + half, y + half])
+
+
+def scene(positions, counted, area=EMPTY):
+    """Make islands of one component each, of which some are bright enough to be counted."""
+    parts = components(positions)
+    boxes = {i: square(*xy) for i, xy in enumerate(positions)}
+    return parts, Surroundings({i: {i + 1: boxes[i]} if i in counted else {} for i in boxes}, boxes, area)
+
+
+def detection(box, kind, probability=0.9):
+    probabilities = np.zeros((1, len(CLASSES)))
+    probabilities[0, CLASSES.index(kind)] = probability
+    return Detections(np.asarray(box, float)[None], probabilities, np.zeros(1, int))
+
+
+def grouped(parts, found, around):
+    return sources(associate(parts, found, CENTRE, 1.0, FIELD, around))
+
+
+def test_lobes_are_joined_by_the_box_around_them():
+    places = [(40, 66), (66, 66), (92, 66)]
+    parts, around = scene(places, {0, 1, 2})
+    box = box_around(np.array([square(*xy) for xy in places]), 3)
+    assert grouped(parts, detection(box, '3C_3P'), around) == {frozenset({0, 1, 2})}
+
+
+@pytest.mark.parametrize('counted', [{0}, {0, 1}])
+def test_a_neighbour_in_the_corner_of_a_box_is_a_source_of_its_own_where_sources_are_many(counted):
+    places = [(66, 66), (81, 81)]
+    bounds = np.array([46.0, 60.0, 86.0, 72.0])  # elongated, so that the square box around it has empty corners
+    for area, joined in ((EMPTY, True), (CROWDED, False)):
+        parts, around = scene([*places, (10, 10), (120, 15), (12, 118), (115, 120)], counted, area)
+        around.components[0][1] = around.outlines[0][:] = bounds
+        found = detection(box_around(bounds[None], 2), '1C_2P')
+        assert (frozenset({0, 1}) in grouped(parts, found, around)) == joined
+
+
+def test_a_set_has_as_many_components_as_the_detector_sees():
+    places = [(50, 66), (82, 66)]
+    parts, around = scene(places, {0, 1}, CROWDED)
+    box = box_around(np.array([square(*xy) for xy in places]), 3)
+    assert grouped(parts, detection(box, '2C_3P'), around) == {frozenset({0, 1})}
+    one = square(50, 66, 8.5)
+    assert grouped(parts, detection(one, '1C_2P'), around) == {frozenset({0}), frozenset({1})}
+
+
+def test_without_surroundings_a_box_claims_all():
+    parts, _ = scene([(66, 66), (81, 81)], {0})
+    assert grouped(parts, detection(square(70, 70, 30), '1C_2P'), None) == {frozenset({0, 1})}
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9))
+def test_a_detection_is_divided_not_multiplied(seed, n):
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(40, 92, (n, 2))
+    parts, around = scene([tuple(xy) for xy in places], set(np.flatnonzero(rng.random(n) < 0.6).tolist()), CROWDED)
+    found = Detections(square(66, 66, 40)[None], rng.dirichlet(np.ones(6))[None] * 0.9, np.zeros(1, int))
+    made = claims(parts, found, CENTRE, 1.0, FIELD, around)
+    likely = [1 / (1 + np.exp(-h.evidence)) for h in made]
+    assert sum(likely) <= 0.9 + 1e-6
+    assert sum(likely) >= 0.9 - MIN_PROBABILITY * (2**6 + 1) or n > 3
+    assert len({h.members for h in made}) == len(made)
+
+
+def test_components_are_counted_where_they_are():
+    field = simulate_field(np.random.default_rng(4), size_arcmin=6, n_sources=8)
+    sky = Sky(CCDData(field.image.data, unit='Jy / beam', wcs=field.image.wcs, meta=field.image.meta))
+    xy = np.stack(field.image.wcs.world_to_pixel_values(field.truth['RA'], field.truth['DEC']), axis=-1)
+    bright = [
+        i for i, p in enumerate(np.rint(xy).astype(int)) if field.image.data[p[1], p[0]] > 8 * float(np.median(sky.rms))
+    ]
+    parts = components(np.concatenate([xy[bright], [[-500.0, -500.0]]]))
+    around = surroundings(parts, sky)
+    assert around.area == field.image.data.size
+    assert not around.components[len(bright)]  # nothing off the image
+    for island in range(len(bright)):
+        assert around.components[island]
+        assert any(
+            np.all((box[:2] <= parts.xy[island]) & (parts.xy[island] <= box[2:]))
+            for box in around.components[island].values()
+        )
+        np.testing.assert_allclose(
+            around.outlines[island], square(*parts.xy[island], half=2.3548), rtol=1e-4
+        )  # of Gaussians of 2 pixels

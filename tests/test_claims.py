@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_association import FIELD, components, sources
 
 from claran_plugin.association import associate
-from claran_plugin.claims import MIN_PROBABILITY, Detections, Surroundings, claims
+from claran_plugin.claims import Detections, Surroundings, claims
 from claran_plugin.footprints import surroundings
 from claran_plugin.morphology import CLASSES, box_around
 from claran_plugin.simulation import simulate_field
@@ -82,7 +82,6 @@ def test_a_detection_is_divided_not_multiplied(seed, n):
     made = claims(parts, found, CENTRE, 1.0, FIELD, around)
     likely = [1 / (1 + np.exp(-h.evidence)) for h in made]
     assert sum(likely) <= 0.9 + 1e-6
-    assert sum(likely) >= 0.9 - MIN_PROBABILITY * (2**6 + 1) or n > 3
     assert len({h.members for h in made}) == len(made)
 
 

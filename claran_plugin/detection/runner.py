@@ -1,5 +1,6 @@
 """mmengine's Runner, for machines without a GPU too."""
 
+import atexit
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
-from torch.distributed import init_process_group
+from torch.distributed import barrier, destroy_process_group, init_process_group, is_initialized
 
 
 @RUNNERS.register_module()
@@ -24,7 +25,25 @@ class ClaranRunner(Runner):
         """Start the processes' group, over gloo where there is no GPU."""
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             init_process_group('gloo')
+            # gloo's threads must end before the interpreter does, or else a process may be aborted after its work.
+            atexit.register(_leave_group)
         super().setup_env(env_cfg)
+
+    def train(self) -> nn.Module:
+        """Train; the processes end together."""
+        model = super().train()
+        self._wait()
+        return model
+
+    def test(self) -> dict:
+        """Test; the processes end together."""
+        metrics = super().test()
+        self._wait()
+        return metrics
+
+    def _wait(self) -> None:
+        if self.distributed and is_initialized() and not torch.cuda.is_available():
+            barrier()
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for several processes."""
@@ -45,3 +64,8 @@ class ClaranRunner(Runner):
                 for option in ('loss_scale', 'dtype', 'use_fsdp'):
                     optim_wrapper.pop(option, None)
         return super().build_optim_wrapper(optim_wrapper)
+
+
+def _leave_group() -> None:
+    if is_initialized():
+        destroy_process_group()

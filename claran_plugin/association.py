@@ -13,7 +13,16 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csc_array
 from scipy.sparse.csgraph import connected_components
 
-from claran_plugin.claims import CERTAIN, SPLIT_PENALTY, Components, Detections, Hypothesis, Surroundings, claims
+from claran_plugin.claims import (
+    CERTAIN,
+    SPLIT_PENALTY,
+    Components,
+    Detections,
+    Hypothesis,
+    Surroundings,
+    claims,
+    members_of,
+)
 from claran_plugin.morphology import CLASSES
 
 
@@ -86,8 +95,8 @@ def _defaults(island: NDArray) -> list[Hypothesis]:
     """Give the hypotheses that need no detection: each island as it is, and each component by itself."""
     nothing = np.zeros(len(CLASSES))
     defaults = []
-    for number in np.unique(island):
-        members = np.flatnonzero(island == number).tolist()
+    for together in members_of(island).values():
+        members = together.tolist()
         defaults.append(Hypothesis(frozenset(members), 0.0, nothing, None))
         if len(members) > 1:
             defaults += [Hypothesis(frozenset([m]), -SPLIT_PENALTY, nothing, None) for m in members]

@@ -157,7 +157,7 @@ def claims(
     boxes, probabilities, field = (part[keep] for part in detections)
     # set -> field of view -> its likeliest detection, how likely that is the set, logarithm of how surely it holds it
     found: dict[frozenset[int], dict[int, tuple[int, float, float]]] = defaultdict(dict)
-    islands = {int(i): np.flatnonzero(components.island == i) for i in np.unique(components.island)}
+    islands = members_of(components.island)
     near = _fields_of(components.xy, centres, step * field_pixels / 2)
     for number in np.unique(field):
         local, indices = near[number], np.flatnonzero(field == number)
@@ -194,6 +194,13 @@ def claims(
 
 def _fields_of(xy: NDArray, centres: NDArray, half: float) -> list[NDArray]:
     return [np.flatnonzero(np.all(np.abs(xy - centre) < half * 1.1, axis=1)) for centre in centres]
+
+
+def members_of(island: NDArray) -> dict[int, NDArray]:
+    """Give the components (indices, ascending) of each island, from the island (n,) of each component."""
+    order = np.argsort(island, kind='stable')
+    numbers, first = np.unique(island[order], return_index=True)
+    return {} if not len(order) else dict(zip(numbers.tolist(), np.split(order, first[1:]), strict=True))
 
 
 class _Claimed(NamedTuple):

@@ -7,7 +7,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from claran_plugin.claims import Components, Surroundings
+from claran_plugin.claims import Components, Surroundings, members_of
 from claran_plugin.errors import InputError
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import EIGHT_CONNECTED, component_labels
@@ -69,15 +69,18 @@ def islands_of(xy: NDArray, sky: Sky) -> NDArray:
 
 
 def surroundings(components: Components, sky: Sky) -> Surroundings:
-    """Find what the image tells of the source finder's islands: the components that are counted on each."""
+    """Find what the image tells of the source finder's islands: the components that are counted on each.
+
+    A component of a source is counted as Radio Galaxy Zoo does (`morphology.component_labels`), on the image's own
+    pixels, and belongs to every island that has a component of the catalogue within half a beam of it.
+    """
     snr = np.nan_to_num(sky.radio.data) / np.maximum(sky.rms, 1e-30)
     labels, _ = component_labels(snr, sky.beam_pix)
     slices = ndimage.find_objects(labels)
     reach = max(int(sky.beam_pix / 2), 1)
     ny, nx = labels.shape
     counted, outlines = {}, {}
-    for island in np.unique(components.island).tolist():
-        members = np.flatnonzero(components.island == island)
+    for island, members in members_of(components.island).items():
         touched: set[int] = set()
         for x, y in np.rint(components.xy[members]).astype(int):
             if -reach <= x < nx + reach and -reach <= y < ny + reach:

@@ -189,8 +189,9 @@ def test_mixed_precision_on_a_cpu(short, tmp_path):
     run_tool('train.py', config, '--work-dir', tmp_path / 'plain', cwd=tmp_path)
     mixed, full = (np.array(list(losses(tmp_path / name).values())) for name in ('mixed', 'plain'))
     assert (mixed != full).all(axis=0).any()
-    # the last one, the regions' boxes, hangs on which few of them are drawn
     np.testing.assert_allclose(mixed[0, :3], full[0, :3], rtol=0.02, atol=1e-3)
+    # the last one, the regions' boxes, hangs on which few of them are drawn: 0.054 against 0.087 with OpenMMLab's own
+    np.testing.assert_allclose(mixed[0, 3], full[0, 3], rtol=0.5, atol=1e-3)
     end = mixed[-5:].sum(axis=1).mean()
     assert end < 0.8 * mixed[:5].sum(axis=1).mean()
     assert end == pytest.approx(full[-5:].sum(axis=1).mean(), rel=0.1)

@@ -1,6 +1,6 @@
 """Association of the islands of RadioGalaxyNET's validation images, beside each island alone and friends-of-friends.
 
-    python benchmarks/radiogalaxynet.py --data DIR/radiogalaxynet [--part val] [--weights FILE] [--limit N]
+    python benchmarks/radiogalaxynet.py --data DIR/radiogalaxynet [--part val] [--weights FILE] [--limit N] [--radio]
 
 The published pictures are stretched; brightness is restored and noise added as for training (`claran_plugin.datasets.
 radiogalaxynet`). Components are the islands of the published pictures that exceed 5 sigma. A true source is the set of
@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from claran_plugin.datasets.radiogalaxynet import (
     BEAM_ARCSEC,
+    INFRARED_PIXEL_ARCSEC,
     PIXEL_ARCSEC,
     SIGMA_PIX,
     annotated_images,
@@ -47,12 +48,27 @@ LINKING_ARCSEC = np.arange(10, 121, 10)
 
 
 class Field(NamedTuple):
-    """An image, the components on it, their pixels, and the components of each true source."""
+    """An image with its truth.
+
+    Attributes
+    ----------
+    image, infrared : CCDData
+        On grids of their own.
+    components : Table
+    xy : (n, 2) array
+        Pixels of the components.
+    truth : list of S lists of int
+        Components of each annotated source.
+    hosts : (S, 2) array
+        Pixels of their hosts.
+    """
 
     image: CCDData
+    infrared: CCDData
     components: Table
     xy: NDArray
     truth: list[list[int]]
+    hosts: NDArray
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,16 +76,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--part', default='val', help='train or val (default: val)')
-    parser.add_argument('--model', default='compact')
+    parser.add_argument('--model')
+    parser.add_argument('--radio', action='store_true', help='without the infrared images')
     parser.add_argument('--weights')
     parser.add_argument('--limit', type=int, help='only the first so many images')
     arguments = parser.parse_args(argv)
-    associator = Associator(arguments.model, arguments.weights)
+    associator = Associator(arguments.model, arguments.weights, infrared=not arguments.radio)
     several: list[bool] = []
     recovered: dict[str, list[bool]] = defaultdict(list)
     stated: list[tuple[float, bool]] = []
     for field in tqdm(read_fields(arguments.data / arguments.part, arguments.limit), disable=None):
-        labels = associate(field.image, field.components, associator=associator)
+        infrared = None if arguments.radio else field.infrared
+        labels = associate(field.image, field.components, infrared, associator=associator)
         several += [len(members) > 1 for members in field.truth]
         alternatives = {'each island alone': np.arange(len(field.xy)), 'claran_plugin': labels.labels}
         for length in LINKING_ARCSEC.tolist():
@@ -87,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def read_fields(folder: Path, limit: int | None) -> Iterator[Field]:
     """Read, restore and find the islands of each image that has annotated sources."""
     rng = np.random.default_rng(0)
-    for stretched, sources in annotated_images(folder, limit):
+    for _, stretched, sources, annotations, published in annotated_images(folder, limit):
         shape = stretched.shape
         restored = restore(stretched, THRESHOLD)
         snr = restored + correlated_noise(rng, shape, SIGMA_PIX)
@@ -97,28 +115,36 @@ def read_fields(folder: Path, limit: int | None) -> Iterator[Field]:
         labels, _ = ndimage.label(bright[labels], EIGHT_CONNECTED)
         components = island_components(Sky(image), labels)
         xy = np.stack(image.wcs.world_to_pixel_values(components['RA'], components['DEC']), axis=-1)
-        yield Field(image, components, xy, true_sets(labels, sources))
+        truth = true_sets(labels, sources)
+        keypoints = np.array([annotation['keypoints'][:2] for annotation in annotations], float).reshape(-1, 2)
+        yield Field(image, infrared_image(published), components, xy, list(truth.values()), keypoints[[*truth]] - 1)
 
 
-def header(shape: tuple[int, ...]) -> fits.Header:
+def header(shape: tuple[int, ...], pixel_arcsec: float = PIXEL_ARCSEC) -> fits.Header:
     """Make a header: the true position does not matter."""
     made = fits.Header(dict(CTYPE1='RA---TAN', CTYPE2='DEC--TAN', CRVAL1=180.0, CRVAL2=-30.0, BUNIT='Jy/beam'))
     for axis, size in ((1, shape[1]), (2, shape[0])):
         made[f'CRPIX{axis}'] = (size + 1) / 2
-        made[f'CDELT{axis}'] = (-1 if axis == 1 else 1) * PIXEL_ARCSEC / 3600
+        made[f'CDELT{axis}'] = (-1 if axis == 1 else 1) * pixel_arcsec / 3600
     made['BMAJ'] = made['BMIN'] = BEAM_ARCSEC / 3600
     made['BPA'], made['RESTFRQ'] = 0.0, 9.44e8
     return made
 
 
-def true_sets(labels: NDArray, sources: NDArray) -> list[list[int]]:
-    """Give the islands (from 0) of each annotated source that has any."""
+def infrared_image(published: NDArray) -> CCDData:
+    """Give the infrared picture the WCS of its radio image."""
+    made = header(published.shape, INFRARED_PIXEL_ARCSEC)
+    return CCDData(published.astype(np.float32), unit='', wcs=WCS(made), meta=made)
+
+
+def true_sets(labels: NDArray, sources: NDArray) -> dict[int, list[int]]:
+    """Give the islands (from 0) of each annotated source (from 0) that has any."""
     n_islands, n_sources = labels.max(), sources.max()
     shared = np.zeros((n_islands + 1, n_sources + 1), int)
     np.add.at(shared, (labels.ravel(), sources.ravel()), 1)
     owner = np.where(shared.max(axis=1) * 2 > shared.sum(axis=1), shared.argmax(axis=1), 0)[1:]
-    sets = [np.flatnonzero(owner == number).tolist() for number in range(1, n_sources + 1)]
-    return [members for members in sets if members]
+    sets = {number - 1: np.flatnonzero(owner == number).tolist() for number in range(1, n_sources + 1)}
+    return {number: members for number, members in sets.items() if members}
 
 
 def report(recovered: dict[str, list[bool]], several: NDArray, stated: NDArray) -> None:

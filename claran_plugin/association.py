@@ -5,6 +5,7 @@ a source finder's island as a whole has zero at least, claimed or not.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,11 +37,14 @@ class Partition(NamedTuple):
     hypotheses : list of S Hypothesis
     margin : (S,) array
         By how much the total evidence exceeds that of the best partition without this source.
+    considered : list of Hypothesis
+        All that were weighed, with the evidence that they were weighed with.
     """
 
     labels: NDArray
     hypotheses: list[Hypothesis]
     margin: NDArray
+    considered: list[Hypothesis] = []
 
 
 def associate(
@@ -50,6 +54,7 @@ def associate(
     step: float,
     field_pixels: int,
     surroundings: Surroundings | None = None,
+    larger: Sequence[Hypothesis] = (),
 ) -> Partition:
     """Divide components into sources.
 
@@ -65,6 +70,8 @@ def associate(
         Side of a field of view in its own pixels.
     surroundings : Surroundings, optional
         What the image tells of the islands. Without, a box claims all islands that it holds.
+    larger : sequence of Hypothesis
+        Sets that are too large for these fields of view (`scales`).
 
     Returns
     -------
@@ -79,8 +86,13 @@ def associate(
         if known is not None:  # it needs no detection to exist, so a poor one does not tell against it
             hypothesis = hypothesis._replace(evidence=max(hypothesis.evidence, known.evidence))
         best[hypothesis.members] = hypothesis
+    for hypothesis in larger:
+        known = best.get(hypothesis.members)
+        if known is None or hypothesis.evidence > known.evidence:
+            best[hypothesis.members] = hypothesis
+    considered = _limited(list(best.values()), larger)
     chosen, margins = [], []
-    for cluster in _clusters(list(best.values()), n):
+    for cluster in _clusters(considered, n):
         selected, margin = _solve(cluster)
         chosen += selected
         margins += margin
@@ -88,7 +100,7 @@ def associate(
     order = np.argsort([min(h.members) for h in chosen])
     for label, index in enumerate(order):
         labels[list(chosen[index].members)] = label
-    return Partition(labels, [chosen[i] for i in order], np.array(margins)[order])
+    return Partition(labels, [chosen[i] for i in order], np.array(margins)[order], considered)
 
 
 def _defaults(island: NDArray) -> list[Hypothesis]:
@@ -101,6 +113,23 @@ def _defaults(island: NDArray) -> list[Hypothesis]:
         if len(members) > 1:
             defaults += [Hypothesis(frozenset([m]), -SPLIT_PENALTY, nothing, None) for m in members]
     return defaults
+
+
+def _limited(hypotheses: list[Hypothesis], larger: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """Limit what speaks for a part of a larger set by what speaks against the whole.
+
+    A field of view in which a lobe fills the middle cannot know of the other lobe; the larger field can.
+    """
+    wholes: dict[int, list[Hypothesis]] = defaultdict(list)
+    for whole in larger:
+        for member in whole.members:
+            wholes[member].append(whole)
+    limited = []
+    for hypothesis in hypotheses:
+        holding = wholes.get(next(iter(hypothesis.members)), [])
+        most = min((-whole.evidence for whole in holding if hypothesis.members < whole.members), default=np.inf)
+        limited.append(hypothesis._replace(evidence=min(hypothesis.evidence, most)))
+    return limited
 
 
 def _clusters(hypotheses: list[Hypothesis], n: int) -> list[list[Hypothesis]]:

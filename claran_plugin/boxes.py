@@ -12,3 +12,8 @@ def box_iou(a: NDArray, b: NDArray) -> NDArray:
     area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b))
     union = area_a[:, None] + area_b[None] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def boxes_around(boxes: NDArray) -> NDArray:
+    """Give the smallest box (4,) that holds boxes (n, 4), n > 0."""
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])

@@ -109,8 +109,10 @@ SOURCE_COLUMNS: tuple[ColumnSpec, ...] = (
 """Columns of the source table."""
 
 HOST_COLUMNS: tuple[ColumnSpec, ...] = (
-    ColumnSpec('Host_RA', 'f8', 'deg', 'pos.eq.ra', 'Right ascension of the candidate host galaxy'),
-    ColumnSpec('Host_DEC', 'f8', 'deg', 'pos.eq.dec', 'Declination of the candidate host galaxy'),
+    ColumnSpec('Host_RA', 'f8', 'deg', 'pos.eq.ra', 'Right ascension of the likeliest host galaxy, NaN: none seen'),
+    ColumnSpec('Host_DEC', 'f8', 'deg', 'pos.eq.dec', 'Declination of the likeliest host galaxy'),
+    ColumnSpec('Host_Prob', 'f4', None, 'stat.probability', 'Calibrated probability that it is the host'),
+    ColumnSpec('Host_Sep', 'f8', 'arcsec', 'pos.angDistance', 'Distance of the host from RA, DEC'),
 )
 """Columns that the source table has in addition where there was an infrared image."""
 
@@ -128,14 +130,16 @@ def build_source_table(
         Source of every row; the values are 0 to S-1 and each occurs.
     groups : QTable or mapping of S rows
         ``Morphology, Morph_Prob, P`` (S, 6), ``N_Components, N_Peaks, Morph_Flag, Box`` (SkyCoord, its centre),
-        ``Box_Width, Box_Height`` (angles); optionally ``Host_RA, Host_DEC`` (angles).
+        ``Box_Width, Box_Height`` (angles); with infrared also ``Host`` (SkyCoord, NaN where there is none) and
+        ``Host_Prob``.
     prefix : str
         First word of the sources' names.
 
     Returns
     -------
     QTable
-        The columns of `SOURCE_COLUMNS`. Fluxes are conserved: their sum over sources is that over components.
+        The columns of `SOURCE_COLUMNS`, and of `HOST_COLUMNS` where there is infrared. Fluxes are conserved: their sum
+        over sources is that over components.
 
     Raises
     ------
@@ -166,7 +170,11 @@ def build_source_table(
         'Box_DEC': box.icrs.dec,
     }
     given = groups.colnames if isinstance(groups, Table) else groups
-    columns = SOURCE_COLUMNS + tuple(spec for spec in HOST_COLUMNS if spec.name in given)
+    columns = SOURCE_COLUMNS
+    if 'Host' in given:
+        columns += HOST_COLUMNS
+        host = groups['Host'] if n else SkyCoord([], [], unit='deg')
+        values |= {'Host_RA': host.icrs.ra, 'Host_DEC': host.icrs.dec, 'Host_Sep': position.separation(host.icrs)}
     values |= {spec.name: groups[spec.name] for spec in columns if spec.name not in values}
     return QTable([make_column(spec, values[spec.name]) for spec in columns])
 

@@ -208,11 +208,18 @@ def write_source_table(
         _write_with_astropy(table, path, format, provenance)
         return
     specs = [spec for spec in SOURCE_COLUMNS + HOST_COLUMNS if spec.name in table.colnames]
+    fits.HDUList([fits.PrimaryHDU(), to_hdu(table, specs, 'SOURCES', provenance)]).writeto(path)
+
+
+def to_hdu(
+    table: Table, specs: Sequence[ColumnSpec], name: str, provenance: Mapping[str, str] | None
+) -> fits.BinTableHDU:
+    """Make a binary table of columns with units, UCDs and descriptions, and the provenance in its header."""
     hdu = fits.BinTableHDU.from_columns([_fits_column(spec, table[spec.name]) for spec in specs], nrows=len(table))
-    hdu.header['EXTNAME'] = 'SOURCES'
+    hdu.header['EXTNAME'] = name
     hdu.header['RADESYS'] = 'ICRS'
     _describe(hdu.header, specs, provenance)
-    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    return hdu
 
 
 def _fits_column(spec: ColumnSpec, data: Column) -> fits.Column:
@@ -229,7 +236,8 @@ def _describe(header: fits.Header, specs: Sequence[ColumnSpec], provenance: Mapp
         header[f'TUCD{places[spec.name]}'] = spec.ucd
         header[f'TCOMM{places[spec.name]}'] = spec.description
     written = list(header.get('COMMENT', []))
-    for flag, meaning in FLAG_MEANINGS.items():
+    flags = FLAG_MEANINGS.items() if any(spec.name == 'Morph_Flag' for spec in specs) else ()
+    for flag, meaning in flags:
         text = f'Morph_Flag {flag.value}: {meaning}'
         if text[:72] not in written:
             header.add_comment(text)

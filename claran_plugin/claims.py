@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from claran_plugin.boxes import box_iou
 from claran_plugin.morphology import CLASSES, box_around, components_of
@@ -44,6 +45,8 @@ FAINT_MEMBER = 0.1
 """How likely a source has an island that is too faint to be counted as a component."""
 STRANGER = 0.4
 """Unrelated islands in a box, as a fraction of those at the image's mean density; at most one, at least 0.01."""
+UNRESOLVED_MEMBER = 0.3
+"""How likely a source that is much larger than the beam has an island that is not."""
 
 
 class Detections(NamedTuple):
@@ -88,13 +91,34 @@ class Components(NamedTuple):
 class Hypothesis(NamedTuple):
     """A set of components that may be one source.
 
-    `box` is None where no detection stands behind it.
+    Attributes
+    ----------
+    members : frozenset of int
+    evidence : float
+        Log odds that they are one source.
+    probabilities : (6,) array
+        Class probabilities, the mean over the fields of view that show the set.
+    box : (4,) array or None
+        That of the detection nearest to the middle of its field, pixels of the image; None where there is none.
+    probability : float
+        That they are one source, the mean over the fields of view that show the set.
+    certainty : float
+        Logarithm of how surely a box holds these components and no others; part of the evidence.
+    n_shown, n_found : int
+        Fields of view that show the set, and those in which it was found.
+    scale : int
+        Beam of the sky on which it was found, in beams of the image: 1, 2, 4, ...
     """
 
     members: frozenset[int]
     evidence: float
     probabilities: NDArray
     box: NDArray | None
+    probability: float = 0.0
+    certainty: float = 0.0
+    n_shown: int = 0
+    n_found: int = 0
+    scale: int = 1
 
 
 class Surroundings(NamedTuple):
@@ -109,11 +133,14 @@ class Surroundings(NamedTuple):
         Bounding box of each island.
     area : float
         Of the image, square pixels.
+    resolved : frozenset of int, optional
+        Islands larger than the beam, where that tells parts of a source from strangers: on a coarser sky.
     """
 
     components: Mapping[int, Mapping[int, NDArray]]
     outlines: Mapping[int, NDArray]
     area: float
+    resolved: frozenset[int] | None = None
 
 
 def unit_disc_points(number: int = 37) -> NDArray:
@@ -158,42 +185,40 @@ def claims(
     # set -> field of view -> its likeliest detection, how likely that is the set, logarithm of how surely it holds it
     found: dict[frozenset[int], dict[int, tuple[int, float, float]]] = defaultdict(dict)
     islands = members_of(components.island)
-    near = _fields_of(components.xy, centres, step * field_pixels / 2)
-    for number in np.unique(field):
-        local, indices = near[number], np.flatnonzero(field == number)
-        if not len(local):
+    middles = cKDTree(centres)
+    near = cKDTree(components.xy).query_ball_point(centres, step * field_pixels / 2 * 1.1, p=np.inf)
+    for number in np.unique(field).tolist():
+        if not near[number]:
             continue
-        shares = np.zeros((len(indices), len(components.xy)))
-        shares[:, local] = flux_shares(Components(*(part[local] for part in components)), boxes[indices]).T
-        for index, share in zip(indices, shares, strict=True):
-            claimed = _Claimed.of(components, share, local, islands)
+        indices = np.flatnonzero(field == number)
+        local = np.array(sorted(near[number]))
+        for index, claimed in zip(indices, _claimed(components, local, boxes[indices], islands), strict=True):
             sets = claimed.divided(boxes[index], probabilities[index], islands, surroundings)
-            sets += claimed.piecemeal(components, share, local, islands, float(probabilities[index].sum()))
+            sets += claimed.piecemeal(float(probabilities[index].sum()))
             for members, probability, certainty in sets:
-                known = found[members].get(int(number))
+                known = found[members].get(number)
                 if known is None or probability > known[1]:
-                    found[members][int(number)] = int(index), probability, certainty
+                    found[members][number] = int(index), probability, certainty
     hypotheses = []
     for members, views in found.items():
         xy = components.xy[list(members)]
         middle = (xy.min(axis=0) + xy.max(axis=0)) / 2
-        offset = np.abs(centres - middle).max(axis=1) / step
-        reach = step * field_pixels / 2 * 0.95
-        shown = np.flatnonzero(np.all(np.abs(centres[:, None] - xy[None]) < reach, axis=(1, 2)))
-        seen = sorted(set(shown.tolist()) | set(views))
-        weight = np.exp(-((offset[seen] / VIEW_PIX) ** 2)) + 1e-6
+        reach = step * field_pixels / 2 * 0.95 - (xy.max(axis=0) - middle)
+        around = middles.query_ball_point(middle, max(reach.max(), 0), p=np.inf)
+        shown = [f for f in around if np.all(np.abs(centres[f] - middle) < reach)]
+        seen = sorted(set(shown) | set(views))
+        offset = dict(zip(seen, np.abs(centres[seen] - middle).max(axis=1) / step, strict=True))
+        weight = np.exp(-((np.array([*offset.values()]) / VIEW_PIX) ** 2)) + 1e-6
         background = np.full(len(CLASSES), UNSEEN_PROBABILITY / len(CLASSES))
         values = np.array([probabilities[views[f][0]] if f in views else background for f in seen])
         mean = np.average(values, axis=0, weights=weight)
-        likely = np.average([views[f][1] if f in views else UNSEEN_PROBABILITY for f in seen], weights=weight)
-        best_view = views[min(views, key=lambda f: offset[f])][0]
-        evidence = _log_odds(likely) + max(certainty for _, _, certainty in views.values())
-        hypotheses.append(Hypothesis(members, evidence, mean, boxes[best_view]))
+        likely = float(np.average([views[f][1] if f in views else UNSEEN_PROBABILITY for f in seen], weights=weight))
+        certainty = max(sure for _, _, sure in views.values())
+        box = boxes[views[min(views, key=lambda f: offset[f])][0]]
+        hypotheses.append(
+            Hypothesis(members, log_odds(likely) + certainty, mean, box, likely, certainty, len(seen), len(views))
+        )
     return hypotheses
-
-
-def _fields_of(xy: NDArray, centres: NDArray, half: float) -> list[NDArray]:
-    return [np.flatnonzero(np.all(np.abs(xy - centre) < half * 1.1, axis=1)) for centre in centres]
 
 
 def members_of(island: NDArray) -> dict[int, NDArray]:
@@ -204,24 +229,18 @@ def members_of(island: NDArray) -> dict[int, NDArray]:
 
 
 class _Claimed(NamedTuple):
-    """Islands that a box claims as wholes: the share it holds of each, and how surely it holds no other one."""
+    """What a box claims.
+
+    `held` are the islands that it claims as wholes, with the share that it holds of each, and `certainty` the logarithm
+    of how surely it holds no other one. Taken one by one it holds the components `single`, which divide `n_broken`
+    islands, with the logarithm of certainty `single_certainty`.
+    """
 
     held: dict[int, float]
     certainty: float
-
-    @classmethod
-    def of(cls, components: Components, share: NDArray, local: NDArray, islands: Mapping[int, NDArray]) -> '_Claimed':
-        held: dict[int, float] = {}
-        certainty = 0.0
-        for island in np.unique(components.island[local]).tolist():
-            members = islands[island]
-            weight = np.maximum(np.nan_to_num(components.flux[members]), 1e-12)
-            inside = float(np.average(share[members], weights=weight))
-            if inside > MIN_SHARE:
-                held[island] = inside
-            elif inside > 0.05:
-                certainty += float(np.log(1 - inside))
-        return cls(held, certainty)
+    single: frozenset[int]
+    n_broken: int
+    single_certainty: float
 
     def divided(
         self,
@@ -249,17 +268,40 @@ class _Claimed(NamedTuple):
             if portion * total > MIN_PROBABILITY or len(choices) == 1
         ]
 
-    def piecemeal(
-        self, components: Components, share: NDArray, local: NDArray, islands: Mapping[int, NDArray], total: float
-    ) -> list[tuple[frozenset[int], float, float]]:
+    def piecemeal(self, total: float) -> list[tuple[frozenset[int], float, float]]:
         """Give the set of components, taken one by one, that a box claims; it pays for every island that it divides."""
-        single = frozenset(local[share[local] > MIN_SHARE].tolist())
-        touched = np.unique(components.island[list(single)]).tolist() if single else []
-        broken = [island for island in touched if not set(islands[island].tolist()) <= single]
-        if not broken:
+        if not self.n_broken:
             return []
-        certainty = float(np.sum(np.log(np.maximum(share[local], 1 - share[local]))))
-        return [(single, total, certainty - SPLIT_PENALTY * len(broken))]
+        return [(self.single, total, self.single_certainty - SPLIT_PENALTY * self.n_broken)]
+
+
+def _claimed(components: Components, local: NDArray, boxes: NDArray, islands: Mapping[int, NDArray]) -> list[_Claimed]:
+    """Find what each of some boxes (d, 4) claims of the components `local` (indices)."""
+    share = flux_shares(Components(*(part[local] for part in components)), boxes).T
+    names, own = np.unique(components.island[local], return_inverse=True)
+    weight = np.maximum(np.nan_to_num(components.flux), 1e-12)
+    whole = np.array([weight[islands[name]].sum() for name in names.tolist()])
+    belongs = np.zeros((len(local), len(names)))
+    belongs[np.arange(len(local)), own] = 1
+    inside = (share * weight[local]) @ belongs / whole
+    claims_whole = inside > MIN_SHARE
+    partly = ~claims_whole & (inside > 0.05)
+    certainty = np.where(partly, np.log1p(-np.where(partly, inside, 0)), 0).sum(axis=1)
+    alone = share > MIN_SHARE
+    number = alone @ belongs
+    size = np.array([len(islands[name]) for name in names.tolist()])
+    n_broken = ((number > 0) & (number < size)).sum(axis=1)
+    single_certainty = np.log(np.maximum(share, 1 - share)).sum(axis=1)
+    return [
+        _Claimed(
+            {int(names[k]): float(inside[d, k]) for k in np.flatnonzero(claims_whole[d])},
+            float(certainty[d]),
+            frozenset(local[alone[d]].tolist()) if n_broken[d] else frozenset(),
+            int(n_broken[d]),
+            float(single_certainty[d]),
+        )
+        for d in range(len(boxes))
+    ]
 
 
 def _choices(held: Mapping[int, float], surroundings: Surroundings) -> list[tuple[int, ...]]:
@@ -269,7 +311,10 @@ def _choices(held: Mapping[int, float], surroundings: Surroundings) -> list[tupl
         box = surroundings.outlines[island]
         return float(np.prod(box[2:] - box[:2]))
 
-    ranked = sorted(held, key=lambda island: (-len(surroundings.components[island]), -size(island), island))
+    resolved = surroundings.resolved or frozenset()
+    ranked = sorted(
+        held, key=lambda island: (island not in resolved, -len(surroundings.components[island]), -size(island), island)
+    )
     first = ranked[:MOST_DIVIDED]
     subsets = [chosen for n in range(1, len(first) + 1) for chosen in itertools.combinations(first, n)]
     return subsets if len(first) == len(ranked) else [*subsets, tuple(ranked)]
@@ -279,10 +324,22 @@ def _fit(
     choices: list[tuple[int, ...]], box: NDArray, probabilities: NDArray, surroundings: Surroundings, n_islands: int
 ) -> NDArray:
     """Tell how a detection is divided among sets of islands; the shares add up to 1."""
-    n_held = max(map(len, choices))
     area = float(np.prod(box[2:] - box[:2]))
-    density = max(n_islands - n_held, 0.5) / max(surroundings.area - area, area)
-    stranger = float(np.clip(STRANGER * density * area, 0.01, 1))
+    held = set(itertools.chain.from_iterable(choices))
+    resolved = surroundings.resolved
+
+    def stranger(number: int, among_held: int) -> float:
+        """Give how many of `number` islands of one kind are expected in the box beside the source's own."""
+        density = max(number - among_held, 0.5) / max(surroundings.area - area, area)
+        return float(np.clip(STRANGER * density * area, 0.01, 1))
+
+    if resolved is None:
+        expected = dict.fromkeys(held, stranger(n_islands, len(held)))
+    else:
+        large = held & resolved
+        of_large = stranger(len(resolved), len(large))
+        of_small = stranger(n_islands - len(resolved), len(held - large))
+        expected = {island: of_large if island in resolved else of_small for island in held}
     seen = np.array([components_of(name) for name in CLASSES])
     boxes, weight = [], []
     for chosen in choices:
@@ -292,13 +349,16 @@ def _fit(
         boxes.append(box_around(np.array(shapes), n_peaks=3))
         number = max(len(counted), 1)
         fitting = float(probabilities @ WRONG_NUMBER ** np.abs(number - seen))
-        strangers = n_held - len(chosen)
-        weight.append(fitting * stranger**strangers * FAINT_MEMBER ** max(faint - (not counted), 0))
+        strangers = float(np.prod([expected[island] for island in held - set(chosen)]))
+        small = 0 if resolved is None else len(set(chosen) - resolved)
+        likely = FAINT_MEMBER ** max(faint - (not counted), 0) * UNRESOLVED_MEMBER**small
+        weight.append(fitting * strangers * likely)
     overlap = box_iou(box[None], np.array(boxes))[0]
     result = np.array(weight) * np.clip(overlap / FITTING_IOU, 0.05, 1) ** IOU_POWER
     return result / result.sum()
 
 
-def _log_odds(probability: float) -> float:
+def log_odds(probability: float) -> float:
+    """Give ln(p / (1 - p)), bounded."""
     p = np.clip(probability, 1e-4, 1 - 1e-4)
     return float(np.clip(np.log(p / (1 - p)), -CERTAIN, CERTAIN))

@@ -21,7 +21,6 @@ from claran_plugin.catalogue_writing import (
 from claran_plugin.components import from_pybdsf, write_pybdsf_catalogue
 from claran_plugin.evaluation.association_scores import exact_recovery, friends_of_friends, true_source_of, truth_sets
 from claran_plugin.images import beam_pix, pixel_scale, read_image
-from claran_plugin.models import DEFAULT
 from claran_plugin.progress import Log
 from claran_plugin.simulation import Field, simulate_field, write_field
 
@@ -62,7 +61,7 @@ def run_demo(
     folder: Path,
     *,
     overwrite: bool = False,
-    model: str = DEFAULT,
+    model: str | None = None,
     weights: str | Path | None = None,
     device: str = 'auto',
     command_line: str = 'claran demo',

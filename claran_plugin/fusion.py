@@ -1,7 +1,7 @@
 """Turn a radio image, and an infrared image where there is one, into the three-channel picture a detector looks at.
 
-F, D1, D2, D3 and D4 are the methods of Wu et al. 2019, Section 3.4 and Figure 4; S is the bundled model's own. Every
-function has the same signature and keeps the arrays' row order.
+F, D1, D2, D3 and D4 are the methods of Wu et al. 2019, Section 3.4 and Figure 4; S and SI are the bundled models' own.
+Every function has the same signature and keeps the arrays' row order.
 """
 
 from collections.abc import Callable
@@ -211,15 +211,47 @@ def signal_to_noise_channels(
     (ny, nx, 3) uint8 array
     """
     snr = signal_to_noise(radio, rms)
+    mask = expit(S_MASK_STEEPNESS * (snr - S_MASK_SNR))
+    return np.stack([*_structure_and_faint(snr), _levels(mask)], axis=-1)
+
+
+def signal_to_noise_infrared(
+    radio: NDArray, infrared: NDArray | None = None, *, rms: ArrayLike | None = None
+) -> NDArray:
+    """Make SI: the first two channels of S, and the infrared image above its median in place of the mask.
+
+    Parameters
+    ----------
+    radio : (ny, nx) float array
+        Jy/beam; non-finite pixels count as no signal.
+    infrared : (ny, nx) float array
+        Any unit, on the radio image's grid; non-finite pixels count as empty.
+    rms : float or (ny, nx) array, optional
+        Noise of `radio`, Jy/beam; measured from the median absolute deviation by default.
+
+    Returns
+    -------
+    (ny, nx, 3) uint8 array
+
+    Raises
+    ------
+    InputError
+        Where there is no infrared image or its shape is another.
+    """
+    infrared = _matching_infrared('SI', infrared, radio)
+    limits = _infrared_limits(infrared)
+    grey = np.zeros(infrared.shape, np.uint8)
+    if limits:
+        grey = _levels(AsinhStretch(GREY_ASINH)(_unit_range(infrared, limits[1:]), clip=False))
+    return np.stack([*_structure_and_faint(signal_to_noise(radio, rms)), grey], axis=-1)
+
+
+def _structure_and_faint(snr: NDArray) -> tuple[NDArray, NDArray]:
+    """Give channels 0 and 1 of S, levels."""
     positive = np.maximum(snr, 0)
     full = np.log1p(max(float(positive.max(initial=0)), S_LOG_MIN_PEAK) / S_LOG_SNR)
     low, high = S_LINEAR_SNR
-    channels = (
-        np.log1p(positive / S_LOG_SNR) / full,
-        (snr - low) / (high - low),
-        expit(S_MASK_STEEPNESS * (snr - S_MASK_SNR)),
-    )
-    return np.stack([_levels(channel) for channel in channels], axis=-1)
+    return _levels(np.log1p(positive / S_LOG_SNR) / full), _levels((snr - low) / (high - low))
 
 
 FUSIONS: dict[str, Fusion] = {
@@ -229,8 +261,9 @@ FUSIONS: dict[str, Fusion] = {
     'D3': contours_on_infrared,
     'D4': contours_in_hull,
     'S': signal_to_noise_channels,
+    'SI': signal_to_noise_infrared,
 }
-NEEDS_INFRARED = frozenset({'D2', 'D3', 'D4'})
+NEEDS_INFRARED = frozenset({'D2', 'D3', 'D4', 'SI'})
 
 
 def signal_to_noise(radio: NDArray, rms: ArrayLike | None = None) -> NDArray:
@@ -266,14 +299,23 @@ def infrared_grey(infrared: NDArray) -> NDArray:
     (ny, nx) uint8 array
     """
     infrared = _plane(infrared, 'infrared')
+    limits = _infrared_limits(infrared)
+    if not limits:
+        return np.zeros(infrared.shape, np.uint8)
+    black, _, white = limits
+    return _levels(AsinhStretch(GREY_ASINH)(_unit_range(infrared, (black, white)), clip=False))
+
+
+def _infrared_limits(infrared: NDArray) -> tuple[float, float, float] | None:
+    """Give what is drawn black, the median, and what is drawn white; None where no pixel is finite."""
     values = infrared[np.isfinite(infrared)]
     if not values.size:
-        return np.zeros(infrared.shape, np.uint8)
+        return None
     black, middle, white = (float(value) for value in np.percentile(values, GREY_PERCENTILES))
     white = max(white, middle + GREY_MIN_WHITE * (middle - black))
     if white == black:  # an empty sky with few bright pixels
         white = float(values.max())
-    return _levels(AsinhStretch(GREY_ASINH)(_unit_range(infrared, (black, white)), clip=False))
+    return black, middle, white
 
 
 def _plane(image: NDArray, name: str) -> NDArray:

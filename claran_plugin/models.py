@@ -7,7 +7,8 @@ from typing import NamedTuple
 from claran_plugin.errors import InputError
 
 PACKAGE = Path(__file__).parent
-DEFAULT = 'compact'
+DEFAULT, DEFAULT_INFRARED = 'compact', 'compact_infrared'
+"""The bundled detectors: for a radio image alone, and for one with an infrared image."""
 
 
 class Model(NamedTuple):
@@ -38,6 +39,11 @@ def find_model(name: str = DEFAULT, weights: str | Path | None = None) -> Model:
         raise InputError(f'{path}: {what}; give the path of trained ones with --weights')
     calibration = path.with_suffix('.json')
     return Model(config.stem, config, path, calibration if calibration.is_file() else None)
+
+
+def default_model(weights: str | Path | None, *, infrared: bool) -> str:
+    """Name the bundled detector for what there is; weights of one's own are for the radio-only one."""
+    return DEFAULT_INFRARED if infrared and weights is None else DEFAULT
 
 
 def find_config(name: str) -> Path | None:

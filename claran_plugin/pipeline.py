@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from astropy import units as u
@@ -18,16 +18,18 @@ from claran_plugin.association import Partition
 from claran_plugin.association import associate as solve
 from claran_plugin.calibration import Calibration, logistic, read_calibration
 from claran_plugin.catalogue import build_component_table, build_source_table
-from claran_plugin.claims import Components, Detections
+from claran_plugin.claims import Components, Detections, Hypothesis, claims
 from claran_plugin.components import from_pybdsf, read_catalogue, run_pybdsf, standardise
 from claran_plugin.errors import InputError
 from claran_plugin.footprints import island_components, on_image, surroundings
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
 from claran_plugin.images import ImageLike, pixel_scale, read_image, read_infrared
-from claran_plugin.models import DEFAULT, find_model
+from claran_plugin.models import default_model, find_model
 from claran_plugin.quick_imports import quick_imports
+from claran_plugin.scales import coarse_centres, coarser_skies, large_only
 from claran_plugin.sources import describe_sources
 from claran_plugin.subjects import FIELD_PIXELS, Sky, Subject, choose_centres, isolated
+from claran_plugin.turns import VIEWS, turned, turned_back_boxes
 
 if TYPE_CHECKING:
     from claran_plugin.detection.inference import Detector
@@ -53,6 +55,8 @@ class Association:
         Fields of view looked at.
     provenance : dict
         Versions, model and weights, for the headers.
+    partition : Partition
+        What was weighed, see `explanation`.
     """
 
     components: Table
@@ -62,6 +66,15 @@ class Association:
     infrared: CCDData | None
     n_fields: int
     provenance: dict[str, str]
+    partition: Partition
+
+
+class Looked(NamedTuple):
+    """A partition, the fields of view that were looked at for it, and the side of the largest, pixels of the image."""
+
+    partition: Partition
+    n_fields: int
+    largest_field: float
 
 
 class Associator:
@@ -69,22 +82,40 @@ class Associator:
 
     Parameters
     ----------
-    model : str
-        Name of a bundled model, or path of an mmdet config.
+    model : str, optional
+        Name of a bundled model, or path of an mmdet config; by default ``compact``, or ``compact_infrared`` where there
+        is infrared and no weights are given.
     weights : path, optional
         By default those that come with the model.
     device : str
         ``auto``, ``cpu`` or ``cuda:N``.
+    infrared : bool
+        Whether there will be an infrared image.
+    views : int
+        How often, turned and mirrored, each field is looked at: 1, 2, 4 or 8. What is seen is averaged.
     """
 
-    def __init__(self, model: str = DEFAULT, weights: str | Path | None = None, device: str = 'auto') -> None:
-        found = find_model(model, weights)
+    views: tuple[int, ...] = VIEWS[1]
+
+    def __init__(
+        self,
+        model: str | None = None,
+        weights: str | Path | None = None,
+        device: str = 'auto',
+        *,
+        infrared: bool = False,
+        views: int = 1,
+    ) -> None:
+        if views not in VIEWS:
+            raise InputError(f'{views} views: give 1, 2, 4 or 8')
+        self.views = VIEWS[views]
+        found = find_model(model or default_model(weights, infrared=infrared), weights)
         self.name = found.name
         self.detector = _load_detector(found.config, found.weights, device)
         self.calibration = read_calibration(found.calibration) if found.calibration else Calibration()
 
     def look(self, sky: Sky, centres: NDArray, progress: Progress | None = None) -> Detections:
-        """Show fields of view to the detector and bring what it finds onto the image."""
+        """Show fields of view to the detector, each view as a field of its own; bring what it finds onto the image."""
         method, options = self.detector.method, self.detector.fusion_options
         if method in NEEDS_INFRARED and sky.infrared is None:
             raise InputError(f'model {self.name} fuses radio and infrared ({method}); give an image with --infrared')
@@ -94,26 +125,48 @@ class Associator:
             for centre in progress(centres, len(centres)) if progress else centres:
                 subject = sky.cut(centre)
                 subjects.append(subject._replace(radio=np.empty(0), infrared=None))
-                yield FUSIONS[method](subject.radio, subject.infrared, rms=1.0, **options)
+                picture = FUSIONS[method](subject.radio, subject.infrared, rms=1.0, **options)
+                yield from (turned(picture, view) for view in self.views)
 
         boxes: list[NDArray] = [np.empty((0, 4))]
         probabilities: list[NDArray] = [np.empty((0, 6))]
         field: list[NDArray] = [np.empty(0, int)]
         for number, found in enumerate(self.detector.in_batches(pictures())):
             likeliest = found.scores.argmax(axis=1)
-            boxes.append(subjects[number].to_image(found.bboxes[np.arange(len(likeliest)), likeliest]))
+            view = self.views[number % len(self.views)]
+            seen = turned_back_boxes(found.bboxes[np.arange(len(likeliest)), likeliest], FIELD_PIXELS, view)
+            boxes.append(subjects[number // len(self.views)].to_image(seen))
             probabilities.append(found.scores)
             field.append(np.full(len(likeliest), number))
         return Detections(np.concatenate(boxes), np.concatenate(probabilities), np.concatenate(field))
 
     def partition(
         self, sky: Sky, components: Components, looked_at: NDArray, progress: Progress | None = None
-    ) -> tuple[Partition, int]:
-        """Choose fields of view, look, and solve; also give the number of fields."""
+    ) -> Looked:
+        """Choose fields of view, look, and solve; fields of twice the size follow, and so on up to the whole image."""
         centres = choose_centres(components.xy[looked_at], components.flux[looked_at], sky)
-        detections = self.look(sky, centres, progress)
+        coarser = [(coarse, coarse_centres(coarse)) for coarse in coarser_skies(sky, components)]
+        n_fields = len(centres) + sum(len(middles) for _, middles in coarser)
+        everywhere = np.concatenate([centres, *(middles for _, middles in coarser)])
+        told = iter(progress(everywhere, n_fields)) if progress else iter(everywhere)
+
+        def counted(middles: Iterable[NDArray], number: int) -> Iterable[NDArray]:
+            return (middle for middle, _ in zip(middles, told, strict=False))
+
+        detections = self.look(sky, centres, counted)
+        larger: list[Hypothesis] = []
+        largest = sky.field_pix
+        for coarse, middles in coarser:
+            seen = self.look(coarse.sky, middles, counted)
+            around = surroundings(coarse.components, coarse.sky)._replace(resolved=frozenset(coarse.resolved))
+            views = np.repeat(middles, len(self.views), axis=0)
+            found = claims(coarse.components, seen, views, coarse.sky.step, FIELD_PIXELS, around)
+            larger += large_only(found, coarse)
+            largest = coarse.sky.field_pix * coarse.scale
         around = surroundings(components, sky)
-        return solve(components, detections, centres, sky.step, FIELD_PIXELS, around), len(centres)
+        views = np.repeat(centres, len(self.views), axis=0)
+        partition = solve(components, detections, views, sky.step, FIELD_PIXELS, around, larger)
+        return Looked(partition, n_fields, largest)
 
 
 def associate(
@@ -124,9 +177,10 @@ def associate(
     beam: tuple[float, float, float] | None = None,
     frequency: float | None = None,
     survey: str | None = None,
-    model: str = DEFAULT,
+    model: str | None = None,
     weights: str | Path | None = None,
     device: str = 'auto',
+    views: int = 1,
     fov: float | None = None,
     look_at_all: bool = False,
     overwrite_columns: bool = False,
@@ -149,7 +203,7 @@ def associate(
         Hz; by default as in the header.
     survey : str, optional
         Preset for what the header lacks, one of `images.SURVEYS`.
-    model, weights, device
+    model, weights, device, views
         See `Associator`.
     fov : float, optional
         Side of the fields of view, arcsec; by default 33 beams.
@@ -158,7 +212,7 @@ def associate(
     overwrite_columns : bool
         Replace the columns of an earlier run.
     associator : Associator, optional
-        A detector that is loaded already; `model`, `weights` and `device` are then not used.
+        A detector that is loaded already; `model`, `weights`, `device` and `views` are then not used.
     progress : callable, optional
         Wraps the iteration over fields of view: ``progress(centres, number)``.
 
@@ -177,15 +231,15 @@ def associate(
     original = catalogue if isinstance(catalogue, Table) else read_catalogue(catalogue)
     standard = standardise(original, name)
     if associator is None:
-        associator = Associator(model, weights, device)
+        associator = Associator(model, weights, device, infrared=infrared is not None, views=views)
     sky = Sky(radio, near_infrared, field_arcsec=fov)
     components = on_image(standard, sky, name)
     skipped: NDArray = np.zeros(len(standard), bool)
     if not look_at_all:
         widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
         skipped = isolated(components.xy, widths, standard['Peak_flux'].value, sky)
-    partition, n_fields = associator.partition(sky, components, ~skipped, progress)
-    groups = describe_sources(sky, components, partition, skipped, associator.calibration)
+    partition, n_fields, largest = associator.partition(sky, components, ~skipped, progress)
+    groups = describe_sources(sky, components, partition, skipped, associator.calibration, largest)
     sources = build_source_table(standard, partition.labels, groups)
     assoc_prob = logistic(partition.margin, associator.calibration.membership)[partition.labels]
     table = build_component_table(original, sources, partition.labels, assoc_prob, overwrite_columns=overwrite_columns)
@@ -197,7 +251,7 @@ def associate(
     }
     if near_infrared is not None:
         provenance['CLINFRA'] = Path(str(near_infrared.meta.get('FILENAME', ''))).name
-    return Association(table, sources, partition.labels, radio, near_infrared, n_fields, provenance)
+    return Association(table, sources, partition.labels, radio, near_infrared, n_fields, provenance, partition)
 
 
 def associate_pybdsf(img: Any, infrared: ImageLike | None = None, **options: Any) -> Association:

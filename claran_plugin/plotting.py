@@ -8,6 +8,7 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.nddata import CCDData
+from astropy.table import QTable
 from astropy.visualization import AsinhStretch, ImageNormalize
 from astropy.visualization.wcsaxes import WCSAxes, add_beam, add_scalebar
 from astropy.wcs import WCS
@@ -41,6 +42,7 @@ COLOURS = ('#d62728', '#1f77b4', '#2ca02c', '#9467bd', '#e07b00', '#0aa3a3', '#c
 MUTED = '#4d6a80'
 """Of the sources of one component."""
 CONTOUR = '#27506e'
+HOST = '#007a3d'
 SCALE_BARS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000)
 """Possible lengths of the scale bar, arcsec."""
 
@@ -107,6 +109,7 @@ def overlay(association: Association, path: str | Path, *, title: str = '') -> N
     _draw_sources(axes[0], layer, nx / width)
     if infrared is not None:
         _draw_infrared(axes[1], average_pixels(infrared.data, infrared.wcs, factor)[0])
+        _draw_hosts(axes[1], association.sources)
         _draw_sources(axes[1], layer, nx / width, with_labels=False)
     for axis in axes:
         _contour(axis, snr)
@@ -152,7 +155,15 @@ def _draw_infrared(axis: WCSAxes, infrared: NDArray) -> None:
     norm = ImageNormalize(vmin=low, vmax=max(high, low + 1e-30), stretch=AsinhStretch(0.1), clip=True)
     axis.imshow(infrared, cmap='gray_r', norm=norm, origin='lower', interpolation='nearest')
     axis.set_facecolor('#e8e4da')
-    axis.set_title('infrared, with the radio contours', fontsize=9, loc='left')
+    axis.set_title('infrared, with the radio contours; +: likeliest host', fontsize=9, loc='left')
+
+
+def _draw_hosts(axis: WCSAxes, sources: QTable) -> None:
+    """Mark the likeliest hosts, the likelier the bolder."""
+    for row in sources[np.isfinite(sources['Host_RA'])]:
+        place = (row['Host_RA'].value, row['Host_DEC'].value)
+        strength = float(np.clip(row['Host_Prob'], 0.15, 1))
+        axis.plot(*place, '+', transform=axis.get_transform('icrs'), color=HOST, ms=9, mew=1.6, alpha=strength)
 
 
 def _contour(axis: WCSAxes, snr: NDArray) -> None:

@@ -53,6 +53,8 @@ class Subject(NamedTuple):
         ClaRAN's box of every source, xyxy in pixels. The main source comes first. A neighbour's may leave the frame.
     classes : (n,) int array
         Index of every source's class in `claran_plugin.morphology.CLASSES`.
+    hosts : (n, 2) array
+        Nucleus of every source, xy in pixels.
     """
 
     snr: NDArray
@@ -60,6 +62,7 @@ class Subject(NamedTuple):
     source_of: NDArray
     boxes: NDArray
     classes: NDArray
+    hosts: NDArray
 
 
 class Field(NamedTuple):
@@ -122,7 +125,10 @@ def simulate_subject(
             if view.certain.all():
                 boxes = [_box(view, k, s) for k, s in enumerate(sources)]
                 classes = [CLASSES.index(str(class_name(*s.counts))) for s in sources]
-                return Subject(view.snr, view.labels, view.source_of, np.array(boxes, np.float32), np.array(classes))
+                hosts = np.array([source.host_xy for source in sources])
+                return Subject(
+                    view.snr, view.labels, view.source_of, np.array(boxes, np.float32), np.array(classes), hosts
+                )
 
 
 def _draw_inside(rng: Generator, name: str, size: int, beam_pix: float, spread_beams: float = 10.0) -> Source:
@@ -286,13 +292,54 @@ def simulate_infrared(
 ) -> CCDData:
     """Draw an infrared image of the same sky on the same grid, as WISE at 3.4 um sees it.
 
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    field : Field
+    psf_arcsec, density_arcmin2, host_share
+        See `draw_infrared`.
+
+    Returns
+    -------
+    CCDData, in units of the noise above a background of zero
+    """
+    wcs, shape = field.image.wcs, field.labels.shape
+    pixel_arcsec = float(np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600)
+    hosts = SkyCoord(field.truth['Host_RA'], field.truth['Host_DEC'])
+    image = draw_infrared(
+        rng,
+        shape,
+        np.stack(wcs.world_to_pixel(hosts), axis=-1),
+        pixel_arcsec,
+        psf_arcsec=psf_arcsec,
+        density_arcmin2=density_arcmin2,
+        host_share=host_share,
+    )
+    return CCDData(image, unit=u.dimensionless_unscaled, wcs=wcs, meta=wcs.to_header(), mask=np.zeros(shape, bool))
+
+
+def draw_infrared(
+    rng: Generator,
+    shape: tuple[int, ...],
+    hosts: NDArray,
+    pixel_arcsec: float,
+    *,
+    psf_arcsec: float = 6.1,
+    density_arcmin2: float = 5.0,
+    host_share: float = 0.8,
+) -> NDArray:
+    """Draw host galaxies among unrelated stars and galaxies.
+
     Most radio sources have a host galaxy at their nucleus; stars and other galaxies lie anywhere, in numbers that fall
     as their flux to the -0.9.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-    field : Field
+    shape : (ny, nx)
+    hosts : (n, 2) array
+        Pixels of the nuclei.
+    pixel_arcsec : float
     psf_arcsec : float
         FWHM of the point-spread function.
     density_arcmin2 : float
@@ -302,18 +349,15 @@ def simulate_infrared(
 
     Returns
     -------
-    CCDData, in units of the noise above a background of zero
+    (ny, nx) float32 array, in units of the noise above a background of zero
     """
-    ny, nx = field.labels.shape
-    wcs = field.image.wcs
-    pixel_arcsec = float(np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600)
+    ny, nx = shape
     sigma_pix = psf_arcsec / FWHM_PER_SIGMA / pixel_arcsec
     n = rng.poisson(density_arcmin2 * ny * nx * (pixel_arcsec / 60) ** 2)
     x, y = rng.uniform(-0.5, nx - 0.5, n), rng.uniform(-0.5, ny - 0.5, n)
     peak = np.minimum(3 * rng.random(n) ** (-1 / 0.9), 2e4)
-    hosts = SkyCoord(field.truth['Host_RA'], field.truth['Host_DEC'])
     seen = rng.random(len(hosts)) < host_share
-    host_x, host_y = (np.asarray(c)[seen] for c in wcs.world_to_pixel(hosts))
+    host_x, host_y = np.asarray(hosts, float).reshape(-1, 2)[seen].T
     x, y = np.concatenate([x, host_x]), np.concatenate([y, host_y])
     peak = np.concatenate([peak, np.exp(rng.normal(3, 1, seen.sum()))])
     points = np.zeros((ny, nx))
@@ -325,8 +369,7 @@ def simulate_infrared(
             np.add.at(points, ((row + dy)[inside], (column + dx)[inside]), (share * peak)[inside])
     image = ndimage.gaussian_filter(points, sigma_pix, truncate=5) * (2 * np.pi * sigma_pix**2)
     noise = ndimage.gaussian_filter(rng.standard_normal((ny, nx)), sigma_pix * 0.7)
-    image = (image + noise / noise.std()).astype(np.float32)
-    return CCDData(image, unit=u.dimensionless_unscaled, wcs=wcs, meta=wcs.to_header(), mask=np.zeros((ny, nx), bool))
+    return (image + noise / noise.std()).astype(np.float32)
 
 
 def write_field(field: Field, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:

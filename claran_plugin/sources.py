@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -14,6 +15,7 @@ from claran_plugin.calibration import Calibration, class_probabilities, nearest_
 from claran_plugin.catalogue import MorphFlag
 from claran_plugin.claims import Components, Hypothesis
 from claran_plugin.contours import noise
+from claran_plugin.hosts import NO_OBJECTS, RadioShape, choose_host, find_objects
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import CLASSES, Counts, component_labels, peak_positions, source_box
 from claran_plugin.subjects import Sky, resample
@@ -30,14 +32,29 @@ LEAST_OVERLAP = 0.6
 
 
 class Measured(NamedTuple):
-    """Counts of a source on the image and ClaRAN's box around what was counted, pixels of the image, or None."""
+    """What is seen of a source on the image.
+
+    Attributes
+    ----------
+    counts : Counts
+    box : (4,) array or None
+        ClaRAN's box around what was counted, pixels of the image; None where nothing was.
+    shape : RadioShape
+        Of what was counted, otherwise of the catalogue's components.
+    """
 
     counts: Counts
     box: NDArray | None
+    shape: RadioShape
 
 
 def describe_sources(
-    sky: Sky, components: Components, partition: Partition, skipped: NDArray, calibration: Calibration
+    sky: Sky,
+    components: Components,
+    partition: Partition,
+    skipped: NDArray,
+    calibration: Calibration,
+    largest_field: float,
 ) -> QTable:
     """Describe the sources of a partition.
 
@@ -51,13 +68,17 @@ def describe_sources(
     skipped : (n,) bool array
         Components that were not looked at.
     calibration : Calibration
+    largest_field : float
+        Side of the largest field of view that was looked at, pixels.
 
     Returns
     -------
     QTable of S rows, as `catalogue.build_source_table` takes it
     """
-    rows = []
+    rows, hosts = [], []
     tree = cKDTree(components.xy) if len(components.xy) else None
+    objects = find_objects(sky.infrared) if sky.infrared is not None else NO_OBJECTS
+    objects_tree = cKDTree(objects.xy)
     for label, hypothesis in enumerate(partition.hypotheses):
         members = np.array(sorted(hypothesis.members))
         measured = measure(sky, components, partition.labels, label, members, tree)
@@ -71,10 +92,14 @@ def describe_sources(
             probabilities = np.zeros(len(CLASSES))
             probabilities[chosen] = calibration.isolated if unlooked else calibration.unseen
             flag |= MorphFlag.NOT_LOOKED_AT if unlooked else MorphFlag.NO_DETECTION
-        box = box_of(hypothesis, measured, components, members, sky)
-        flag |= _flags(sky, box, hypothesis.box, measured.counts, chosen, float(probabilities[chosen]))
+        box = box_of(hypothesis, measured)
+        flag |= _flags(sky, box, hypothesis.box, measured.counts, chosen, float(probabilities[chosen]), largest_field)
         rows.append((CLASSES[chosen], probabilities[chosen], probabilities, *measured.counts, int(flag), box))
-    return _to_table(rows, sky)
+        hosts.append(choose_host(measured.shape, objects, objects_tree, sky.beam_pix))
+    table = _to_table(rows, sky)
+    if sky.infrared is not None:
+        table['Host'], table['Host_Prob'] = _host_columns(hosts, sky)
+    return table
 
 
 def measure(
@@ -94,8 +119,9 @@ def measure(
     size = int(np.ceil(min(side_beams, LARGEST_COUNTED_BEAMS) * sampling))
     snr = resample(sky.radio.data, centre, step, size) / counting_noise(sky, centre)
     islands, n = component_labels(snr, sampling)
+    nothing = Measured(Counts(0, 0), None, _shape_of_components(components, members, sky))
     if not n or tree is None:
-        return Measured(Counts(0, 0), None)
+        return nothing
     own_pixels = np.rint((xy - centre) / step + (size - 1) / 2).astype(int).clip(0, size - 1)
     touched = np.zeros(n + 1, bool)
     reach = int(sampling / 2)
@@ -110,10 +136,18 @@ def measure(
     footprint[y, x] = labels[nearest] == label
     own, n_own = component_labels(np.where(footprint, snr, 0), sampling)
     if not n_own:
-        return Measured(Counts(0, 0), None)
-    counts = Counts(n_own, len(peak_positions(snr, own > 0)))
+        return nothing
+    peaks = peak_positions(snr, own > 0)
+    counts = Counts(n_own, len(peaks))
     box = source_box(own, np.arange(1, n_own + 1), counts.peaks)
-    return Measured(counts, (box - (size - 1) / 2) * step + np.tile(centre, 2))
+    y, x = np.nonzero(own)
+    centroid = np.average(np.stack([x, y], axis=-1), axis=0, weights=snr[y, x])
+    outline = np.array([x.min() - 0.5, y.min() - 0.5, x.max() + 0.5, y.max() + 0.5])
+
+    def on_image(points: NDArray) -> NDArray:
+        return (points - (size - 1) / 2) * step + np.tile(centre, np.shape(points)[-1] // 2)
+
+    return Measured(counts, on_image(box), RadioShape(on_image(centroid), on_image(outline), on_image(peaks)))
 
 
 def counting_noise(sky: Sky, centre: NDArray) -> float:
@@ -129,7 +163,7 @@ def counting_noise(sky: Sky, centre: NDArray) -> float:
     return sigma if sigma > 0 else max(sky.noise_at(centre), 1e-30)
 
 
-def box_of(hypothesis: Hypothesis, measured: Measured, components: Components, members: NDArray, sky: Sky) -> NDArray:
+def box_of(hypothesis: Hypothesis, measured: Measured) -> NDArray:
     """Give a source's box: the detector's, unless it misses what was counted; without either one around the components.
 
     Of 136 real sources, 125 have an IoU above 0.5 with the detector's box, and 127 with the one given here.
@@ -139,15 +173,37 @@ def box_of(hypothesis: Hypothesis, measured: Measured, components: Components, m
         return hypothesis.box if overlap > LEAST_OVERLAP else measured.box
     if hypothesis.box is not None:
         return hypothesis.box
-    if measured.box is not None:
-        return measured.box
-    xy = components.xy[members]
+    return measured.shape.box if measured.box is None else measured.box
+
+
+def _shape_of_components(components: Components, members: NDArray, sky: Sky) -> RadioShape:
+    """Describe a source by the catalogue alone."""
+    xy, flux = components.xy[members], np.nan_to_num(components.flux[members])
     half = np.maximum(2 * np.sqrt(np.einsum('nii->ni', components.covariance[members])), sky.beam_pix)
-    return np.concatenate([(xy - half).min(axis=0), (xy + half).max(axis=0)])
+    weight = np.where(flux > 0, flux, 0) if (flux > 0).any() else np.ones(len(flux))
+    box = np.concatenate([(xy - half).min(axis=0), (xy + half).max(axis=0)])
+    return RadioShape(np.average(xy, axis=0, weights=weight), box, xy[np.argsort(-flux, kind='stable')])
+
+
+def _host_columns(hosts: list[tuple[NDArray, float]], sky: Sky) -> tuple[SkyCoord, NDArray]:
+    """Give the hosts' positions and probabilities, NaN where there is no candidate."""
+    xy = np.array([position for position, _ in hosts], float).reshape(-1, 2)
+    probability = np.array([value for _, value in hosts], float)
+    known = np.isfinite(xy).all(axis=1)
+    ra, dec = np.full((2, len(xy)), np.nan)
+    position = sky.radio.wcs.pixel_to_world(*xy[known].T).icrs
+    ra[known], dec[known] = position.ra.deg, position.dec.deg
+    return SkyCoord(ra, dec, unit='deg'), np.where(known, probability, np.nan)
 
 
 def _flags(
-    sky: Sky, box: NDArray, detected: NDArray | None, counts: Counts, chosen: int, probability: float
+    sky: Sky,
+    box: NDArray,
+    detected: NDArray | None,
+    counts: Counts,
+    chosen: int,
+    probability: float,
+    largest_field: float,
 ) -> MorphFlag:
     flag = MorphFlag(0)
     if detected is not None:  # where the image cuts a source, only the detector's box may tell
@@ -157,7 +213,7 @@ def _flags(
         flag |= MorphFlag.LOW_PROBABILITY
     if box[0] < 0.5 or box[1] < 0.5 or box[2] > nx - 1.5 or box[3] > ny - 1.5:
         flag |= MorphFlag.EDGE
-    if max(box[2] - box[0], box[3] - box[1]) > 0.95 * sky.field_pix:
+    if max(box[2] - box[0], box[3] - box[1]) > 0.95 * largest_field:
         flag |= MorphFlag.LARGER_THAN_FIELD
     if not counts.components:
         flag |= MorphFlag.NOTHING_COUNTED

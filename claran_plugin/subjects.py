@@ -65,10 +65,9 @@ class Sky:
 
     def __init__(self, radio: CCDData, infrared: CCDData | None = None, *, field_arcsec: float | None = None) -> None:
         self.beam_pix = beam_pix(radio)
-        if field_arcsec is None:
-            self.step = self.beam_pix / PIXELS_PER_BEAM
-        else:
-            self.step = field_arcsec / pixel_scale(radio) / FIELD_PIXELS
+        pixel_arcsec = pixel_scale(radio)
+        self.field_arcsec = field_arcsec or FIELD_PIXELS / PIXELS_PER_BEAM * self.beam_pix * pixel_arcsec
+        self.step = self.field_arcsec / pixel_arcsec / FIELD_PIXELS
         self.radio = radio
         self.infrared = infrared
         small = max(radio.shape) <= SMALL_IMAGE_BEAMS * self.beam_pix
@@ -179,11 +178,11 @@ def choose_centres(xy: NDArray, brightness: NDArray, sky: Sky) -> NDArray:
         separation = np.linalg.norm(ranked[pairs[:, 0]] - ranked[pairs[:, 1]], axis=1)
         pairs = pairs[separation > PAIR_FIELDS[0] * sky.field_pix]
         wanted.append(ranked[pairs].mean(axis=1))
-    return _thinned(np.concatenate(wanted), NEAR_FIELDS * sky.field_pix)
+    return thinned(np.concatenate(wanted), NEAR_FIELDS * sky.field_pix)
 
 
-def _thinned(points: NDArray, least: float) -> NDArray:
-    """Drop points closer than `least` to an earlier one."""
+def thinned(points: NDArray, least: float) -> NDArray:
+    """Drop points (n, 2) closer than `least` to an earlier one."""
     tree = cKDTree(points)
     keep = np.ones(len(points), bool)
     for index, near in enumerate(tree.query_ball_point(points, least)):

@@ -18,7 +18,7 @@ class KnownAssociator(Associator):
 
     boxes = np.array([DOUBLE_BOX])
 
-    def __init__(self, model='compact', weights=None, device='auto'):
+    def __init__(self, model=None, weights=None, device='auto', *, infrared=False, views=1):
         self.name = 'known'
         self.detector = SimpleNamespace(weights_hash='0123456789ab', method='S', fusion_options={})
         self.calibration = Calibration()

@@ -324,7 +324,15 @@ def test_bad_infrared(command, spoil, fault, folder, known_grouping, capsys):
 @pytest.mark.parametrize('which', [0, -1])
 def test_existing_output_is_found_before_the_work(command, which, folder, capsys):
     """The image is not even there: what is checked first is whether the result could be written."""
-    outputs = ['field.detections.fits'] if command == 'detect' else ['field.components.fits', 'field.sources.fits']
+    outputs = (
+        ['field.detections.fits']
+        if command == 'detect'
+        else [
+            'field.components.fits',
+            'field.evidence.fits',
+            'field.sources.fits',
+        ]
+    )
     (folder / 'out').mkdir()
     existing = [*outputs, 'field.png'][which]
     (folder / 'out' / existing).write_text('precious')
@@ -337,6 +345,7 @@ def test_overwrite_replaces_and_leaves_nothing_else(folder, known_grouping):
         assert main([*arguments_of('associate'), '--overwrite', '--quiet']) == 0
     assert sorted(path.name for path in (folder / 'out').iterdir()) == [
         'field.components.fits',
+        'field.evidence.fits',
         'field.png',
         'field.sources.fits',
     ]

@@ -221,9 +221,11 @@ def test_labels_must_be_a_partition(labels):
 
 def test_host_columns_are_written_where_given():
     groups = groups_table(1)
-    groups['Host_RA'], groups['Host_DEC'] = [1.0] * u.deg, [2.0] * u.deg
+    groups['Host'], groups['Host_Prob'] = SkyCoord([1.0], [2.001], unit='deg'), [0.75]
     sources = build_source_table(standard_table([1], [2]), [0], groups)
-    assert sources.colnames[-2:] == ['Host_RA', 'Host_DEC']
+    assert sources.colnames[-4:] == ['Host_RA', 'Host_DEC', 'Host_Prob', 'Host_Sep']
+    assert sources['Host_Sep'].to_value('arcsec') == pytest.approx([3.6], abs=1e-3)
+    assert sources['Host_Prob'] == pytest.approx([0.75])
 
 
 # ---- files

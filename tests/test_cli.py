@@ -125,7 +125,7 @@ def test_pybdsf_options_are_literals_or_text():
 
 def test_run_appends_to_pybdsfs_own_table(field, tmp_path, known_grouping, capsys):
     assert main(['run', field.image, '-o', str(tmp_path)]) == 0
-    assert names(tmp_path) == ['field.components.fits', 'field.png', 'field.sources.fits']
+    assert names(tmp_path) == ['field.components.fits', 'field.evidence.fits', 'field.png', 'field.sources.fits']
     assert_columns_kept(field.srl, tmp_path / 'field.components.fits')
     components, sources = (read(tmp_path / f'field.{kind}.fits') for kind in ('components', 'sources'))
     assert sources.colnames == SOURCES
@@ -166,7 +166,7 @@ def test_associate_finds_the_double(field, tmp_path, known_grouping):
 
 def test_gaussians_may_be_associated_instead(field, tmp_path, known_grouping):
     assert main(['run', field.image, '-o', str(tmp_path), '--kind', 'gaul', '--no-picture', '--quiet']) == 0
-    assert names(tmp_path) == ['field.components.fits', 'field.sources.fits']
+    assert names(tmp_path) == ['field.components.fits', 'field.evidence.fits', 'field.sources.fits']
     assert_columns_kept(field.gaul, tmp_path / 'field.components.fits')
 
 

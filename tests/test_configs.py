@@ -97,7 +97,7 @@ def test_the_same_fusion_everywhere(name, config):
     assert others == [(method, options)] * 2
     assert method in FUSIONS
     named = re.search(r'_(f|d[1-4])(?:_|$)', name)
-    assert method == (named.group(1).upper() if named else 'S')
+    assert method == (named.group(1).upper() if named else 'SI' if name.endswith('_infrared') else 'S')
     named = re.search(r'_(\d)sigma(?:_|$)', name)
     assert options == (dict(sigma=float(named.group(1))) if named else {})
 

@@ -27,6 +27,8 @@ from claran_plugin.errors import InputError
 from claran_plugin.fusion import FUSIONS
 from claran_plugin.images import image_files
 from claran_plugin.morphology import CLASSES
+from claran_plugin.turns import turned as turned_image
+from claran_plugin.turns import turned_back_boxes, turned_boxes
 
 # x, y, width, height in pixels and brightness of rectangles that mark boxes; all inside the middle 132 of 200 pixels
 MARKS = np.array([[60, 80, 9, 21, 100], [110, 120, 30, 12, 200], [90, 50, 5, 5, 300], [140, 150, 11, 3, 400]])
@@ -66,12 +68,14 @@ def subject_dict(image, boxes):
 # ---- cutting and turning
 
 
-def test_boxes_follow_the_pixels_through_all_turns(detection):
+def test_boxes_follow_the_pixels_through_all_turns():
     image, boxes = marked()
     seen = set()
     for number in range(8):
-        turned, moved = detection.transforms.turn(image, boxes, number)
+        turned = turned_image(image, number)
+        moved = turned_boxes(boxes, len(image), number)
         np.testing.assert_array_equal(moved, boxes_of_marks(turned))
+        np.testing.assert_array_equal(turned_back_boxes(moved, len(image), number), boxes)
         seen.add(turned.tobytes())
     assert len(seen) == 8
 

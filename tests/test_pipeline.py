@@ -13,7 +13,7 @@ from scipy import ndimage
 import claran_plugin
 from claran_plugin.calibration import Calibration
 from claran_plugin.catalogue import COMPONENT_COLUMNS, SOURCE_COLUMNS, MorphFlag
-from claran_plugin.claims import Components, Detections, Hypothesis
+from claran_plugin.claims import Detections, Hypothesis
 from claran_plugin.components import (
     from_pybdsf,
     read_catalogue,
@@ -22,13 +22,13 @@ from claran_plugin.components import (
     write_pybdsf_catalogue,
 )
 from claran_plugin.errors import InputError
-from claran_plugin.images import image_files
+from claran_plugin.hosts import RadioShape
+from claran_plugin.images import image_files, pixel_scale
 from claran_plugin.models import config_folder
 from claran_plugin.morphology import CLASSES, Counts
 from claran_plugin.pipeline import Associator, associate, associate_pybdsf, detect, run
 from claran_plugin.simulation import simulate_field, simulate_infrared, write_field
 from claran_plugin.sources import Measured, box_of
-from claran_plugin.subjects import Sky
 
 CENTRE = SkyCoord(0.01, 42, unit='deg')
 """The field lies across the break of right ascension."""
@@ -47,7 +47,7 @@ class Oracle(Associator):
     def look(self, sky, centres, progress=None):
         self.looks += 1
         xy = np.stack(sky.radio.wcs.world_to_pixel(SkyCoord(self.truth['Box_RA'], self.truth['Box_DEC'])), axis=-1)
-        half = self.truth['Box_Width'].to_value(u.arcsec) / 1.8 / 2
+        half = self.truth['Box_Width'].to_value(u.arcsec) / pixel_scale(sky.radio) / 2
         boxes = np.column_stack([xy - half[:, None], xy + half[:, None]])
         kinds = np.array([CLASSES.index(name) for name in self.truth['Morphology']])
         found, probabilities, field = [np.empty((0, 4))], [np.empty((0, 6))], [np.empty(0, int)]
@@ -314,21 +314,19 @@ def test_flags_of_the_edge_and_of_blank_pixels(field, files):
         assert not flagged.all()
 
 
-def test_the_box_is_the_detector_s_unless_it_misses_what_was_counted(field):
-    sky = Sky(field.image)
-    counted = np.array([10.0, 20.0, 40.0, 50.0])
-    nobody = Components(np.array([[25.0, 35.0]]), np.eye(2)[None], np.ones(1), np.zeros(1, int))
+def test_the_box_is_the_detector_s_unless_it_misses_what_was_counted():
+    counted, listed = np.array([10.0, 20.0, 40.0, 50.0]), np.array([22.0, 32.0, 28.0, 38.0])
+    shape = RadioShape(np.array([25.0, 35.0]), listed, np.array([[25.0, 35.0]]))
 
     def box(detected, measured):
-        hypothesis = Hypothesis(frozenset([0]), 1.0, np.zeros(6), detected)
-        return box_of(hypothesis, Measured(Counts(1, 1), measured), nobody, np.array([0]), sky)
+        return box_of(Hypothesis(frozenset([0]), 1.0, np.zeros(6), detected), Measured(Counts(1, 1), measured, shape))
 
     near, far = counted + 2, counted + 20
     np.testing.assert_array_equal(box(near, counted), near)
     np.testing.assert_array_equal(box(far, counted), counted)
     np.testing.assert_array_equal(box(far, None), far)
     np.testing.assert_array_equal(box(None, counted), counted)
-    np.testing.assert_allclose(box(None, None), [25 - 3, 35 - 3, 25 + 3, 35 + 3])
+    np.testing.assert_array_equal(box(None, None), listed)
 
 
 # ---- PyBDSF in memory

@@ -20,6 +20,8 @@ from claran_plugin.catalogue_writing import (
 )
 from claran_plugin.components import write_pybdsf_catalogue
 from claran_plugin.errors import InputWarning
+from claran_plugin.explanation import ENDING, evidence_of, write_evidence
+from claran_plugin.explanation import explain as tell
 from claran_plugin.images import image_stem, read_image, read_infrared
 from claran_plugin.pipeline import Association, Associator
 from claran_plugin.progress import Log
@@ -31,7 +33,9 @@ def run(args: argparse.Namespace) -> None:
     paths = _table_paths(args)
     radio = read_image(args.image, beam=args.beam, frequency=args.frequency, survey=args.survey)
     infrared = read_infrared(args.infrared, radio) if args.infrared else None
-    associator = Associator(args.model, args.weights, args.device)
+    associator = Associator(
+        args.model, args.weights, args.device, infrared=infrared is not None, views=args.views
+    )
     log.line(f'{args.image}: PyBDSF looks for components')
     img, radio = pipeline.run(radio, pybdsf=dict(args.pybdsf))
     with tempfile.TemporaryDirectory(prefix='claran_') as folder:
@@ -79,8 +83,15 @@ def detect(args: argparse.Namespace) -> None:
     _finish(result, detected, paths, args, log)
 
 
+def explain(args: argparse.Namespace) -> None:
+    """Print why the rows of a source were joined."""
+    print(tell(args.folder, args.source))
+
+
 def _table_paths(args: argparse.Namespace) -> list[Path]:
-    paths = [*output_paths(args.output, image_stem(args.image), args.format), *_picture_path(args)]
+    stem = image_stem(args.image)
+    evidence = Path(args.output) / f'{stem}{ENDING}'
+    paths = [*output_paths(args.output, stem, args.format), evidence, *_picture_path(args)]
     return check_outputs(paths, overwrite=args.overwrite)
 
 
@@ -89,7 +100,7 @@ def _picture_path(args: argparse.Namespace) -> list[Path]:
 
 
 def _common_options(args: argparse.Namespace) -> dict:
-    names = ('beam', 'frequency', 'survey', 'model', 'weights', 'device', 'fov')
+    names = ('beam', 'frequency', 'survey', 'model', 'weights', 'device', 'views', 'fov')
     return {name: getattr(args, name) for name in names}
 
 
@@ -106,7 +117,8 @@ def _write_tables(
             result.components, temporary[0], original=original, format=args.format, provenance=provenance
         )
         write_source_table(result.sources, temporary[1], format=args.format, provenance=provenance)
-        _draw(result, temporary[2:], args)
+        write_evidence(evidence_of(result), temporary[2], provenance)
+        _draw(result, temporary[3:], args)
 
 
 def _draw(result: Association, paths: Sequence[Path], args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Options of ``claran run``, ``associate`` and ``detect``."""
+"""Options of ``claran run``, ``associate``, ``detect`` and ``explain``."""
 
 import argparse
 from typing import Any
@@ -46,6 +46,15 @@ def add_associate(commands: Any) -> None:
     _add_common(parser)
 
 
+def add_explain(commands: Any) -> None:
+    """Add ``claran explain``."""
+    parser = add_command(
+        commands, 'explain', 'tell why the rows of a source were joined, and what was weighed', 'association.explain'
+    )
+    parser.add_argument('folder', metavar='DIR', help='output of claran run or claran associate')
+    parser.add_argument('source', metavar='SOURCE_NAME', help="as in the source table; its end, 'J...', will do")
+
+
 def add_detect(commands: Any) -> None:
     """Add ``claran detect``."""
     parser = add_command(
@@ -72,6 +81,13 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     detector = parser.add_argument_group('detector')
     add_detector(detector)
+    detector.add_argument(
+        '--views',
+        type=int,
+        default=1,
+        choices=(1, 2, 4, 8),
+        help='look at each field so often, turned and mirrored, and average (default: 1); as many times slower',
+    )
     detector.add_argument(
         '--fov', type=positive, metavar='ARCSEC', help='side of the fields of view (default: 33 beams)'
     )

@@ -28,6 +28,7 @@ def pack(args: argparse.Namespace) -> None:
         fr=args.fr,
         radiogalaxynet=args.radiogalaxynet,
         n_simulated=args.simulate,
+        infrared=args.infrared,
         seed=args.seed,
         overwrite=args.overwrite,
         log=log,

@@ -30,6 +30,11 @@ def _add_pack(kinds: Any) -> None:
     parser.add_argument('--fr', metavar='DIR', help='FIRST images around catalogued FR galaxies')
     parser.add_argument('--radiogalaxynet', metavar='DIR', help='RadioGalaxyNET: annotations.json and radio/')
     parser.add_argument('--simulate', type=whole, default=0, metavar='N', help='number of simulated subjects')
+    parser.add_argument(
+        '--infrared',
+        action='store_true',
+        help="an infrared image with every subject: RadioGalaxyNET's own (infrared/), drawn ones for the others",
+    )
     parser.add_argument('--seed', type=whole, default=1, metavar='N', help='of what is drawn (default: 1)')
     add_outputs(parser, None)
 

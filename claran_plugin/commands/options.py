@@ -36,7 +36,11 @@ def add_outputs(parser: Any, folder: str | None = '.', *, quiet: str = 'no progr
 
 def add_detector(parser: Any) -> None:
     """Add which detector to use, and where."""
-    parser.add_argument('--model', default='compact', metavar='NAME', help='bundled model or mmdet config file')
+    parser.add_argument(
+        '--model',
+        metavar='NAME',
+        help='bundled model or mmdet config file (default: compact; compact_infrared with an infrared image)',
+    )
     parser.add_argument('--weights', metavar='FILE', help='trained weights (default: those of the bundled model)')
     parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N (default: auto)')
 

@@ -25,6 +25,8 @@ from claran_plugin.progress import Log
 
 FILES = ('snr.npy', 'subjects.json')
 """What `training_data.pack` writes."""
+INFRARED_FILE = 'infrared.npy'
+"""What it writes besides where there is infrared."""
 
 
 def pack_dataset(
@@ -35,6 +37,7 @@ def pack_dataset(
     fr: str | None = None,
     radiogalaxynet: str | None = None,
     n_simulated: int = 0,
+    infrared: bool = False,
     seed: int = 1,
     overwrite: bool = False,
     log: Log,
@@ -53,6 +56,8 @@ def pack_dataset(
         Folder with ``annotations.json``.
     n_simulated : int
         Number of simulated subjects.
+    infrared : bool
+        Pack an infrared image with every subject: RadioGalaxyNET's own, drawn ones for the others.
     seed : int
         Of all that is drawn.
     overwrite : bool
@@ -67,19 +72,20 @@ def pack_dataset(
     InputError
         Where an input is missing or holds nothing of its kind, or the output exists.
     """
-    paths = check_outputs([Path(folder) / name for name in FILES], overwrite=overwrite)
+    names = (*FILES, INFRARED_FILE) if infrared else FILES
+    paths = check_outputs([Path(folder) / name for name in names], overwrite=overwrite)
     for option, given, pattern in (('--first', first, 'FIRSTJ*.fits*'), ('--fr', fr, '[1-4]??_*.fits*')):
         if given is not None:
             _check_folder(option, Path(given), pattern)
     if rgz is not None and not Path(rgz).is_file():
         raise InputError(f'{rgz}: no such catalogue; give the RGZ DR1 subset of ClaRAN with --rgz')
-    subjects = _subjects(first, rgz, fr, radiogalaxynet, n_simulated, seed)
+    subjects = _subjects(first, rgz, fr, radiogalaxynet, n_simulated, seed, infrared=infrared)
     with (
         atomic_outputs(paths, overwrite=overwrite) as temporary,
         tempfile.TemporaryDirectory(dir=paths[0].parent, prefix='.packing-') as scratch,
     ):
         counts = pack(subjects, Path(scratch), progress=lambda items: log.track(items, None, 'subjects packed'))
-        for name, target in zip(FILES, temporary, strict=True):
+        for name, target in zip(names, temporary, strict=True):
             os.replace(Path(scratch) / name, target)
     return _table(counts)
 
@@ -91,23 +97,28 @@ def _subjects(
     radiogalaxynet: str | None,
     n_simulated: int,
     seed: int,
+    *,
+    infrared: bool,
 ) -> Iterator[PackedSubject]:
+    # Generators of their own: the radio images are the same with and without infrared.
+    of_first, of_fr, of_simulated = (np.random.default_rng([seed, k]) if infrared else None for k in (1, 2, 3))
     parts: list[Iterable[PackedSubject]] = []
     # Read at once: images of FR galaxies that overlap a labelled subject have to share its fold.
-    labelled = _labelled(first, rgz) if first and rgz else []
+    labelled = _labelled(first, rgz, of_first) if first and rgz else []
     parts.append(labelled)
     if fr:
         held_out = SkyCoord([subject_position(subject.name) for subject in labelled]) if labelled else _nowhere()
-        parts.append(fr_galaxies(Path(fr), held_out, np.array([subject.fold for subject in labelled], int)))
+        folds = np.array([subject.fold for subject in labelled], int)
+        parts.append(fr_galaxies(Path(fr), held_out, folds, infrared_rng=of_fr))
     if radiogalaxynet:
-        parts.append(radio_galaxy_net(Path(radiogalaxynet), np.random.default_rng(seed)))
-    parts.append(simulated(n_simulated, np.random.default_rng(seed)))
+        parts.append(radio_galaxy_net(Path(radiogalaxynet), np.random.default_rng(seed), infrared=infrared))
+    parts.append(simulated(n_simulated, np.random.default_rng(seed), infrared_rng=of_simulated))
     return chain.from_iterable(parts)
 
 
-def _labelled(first: str, rgz: str) -> list[PackedSubject]:
+def _labelled(first: str, rgz: str, infrared_rng: np.random.Generator | None) -> list[PackedSubject]:
     try:
-        return list(labelled_first(Path(first), Path(rgz)))
+        return list(labelled_first(Path(first), Path(rgz), infrared_rng=infrared_rng))
     except InputError:
         raise
     except (KeyError, ValueError) as err:

@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,34 @@ from claran_plugin.subjects import PIXELS_PER_BEAM, resample
 
 BEAM_ARCSEC = 12.0
 PIXEL_ARCSEC = 2.0
+INFRARED_PIXEL_ARCSEC = 4.0
 SIGMA_PIX = BEAM_ARCSEC / 2.3548 / PIXEL_ARCSEC
+KEEP_ALL_RADIO, KEEP_ALL_INFRARED = 0.25, 0.6
+"""Share of the images whose islands are all kept (`thin_out`): for radio alone, and together with infrared."""
+
+
+class AnnotatedImage(NamedTuple):
+    """An image of RadioGalaxyNET.
+
+    Attributes
+    ----------
+    name : str
+        Of its file.
+    stretched : (ny, nx) array
+        Pixels of the PNG, 0 ... 65535; row 0 is the first of the file.
+    sources : (ny, nx) int array
+        Number of the source from 1, in the order of the annotations; 0 elsewhere.
+    annotations : list of dict
+        In COCO form; the host galaxy is the first keypoint.
+    infrared : (ny / 2, nx / 2) uint8 array or None
+        W1 of AllWISE as published, a stretch cut off at both ends; None where the folder has no such image.
+    """
+
+    name: str
+    stretched: NDArray
+    sources: NDArray
+    annotations: list[dict]
+    infrared: NDArray | None
 
 
 def restore(stretched: NDArray, threshold: float) -> NDArray:
@@ -56,13 +84,15 @@ def restore(stretched: NDArray, threshold: float) -> NDArray:
     return np.where(labels > 0, snr, threshold * np.exp(-(4 * SIGMA_PIX * outside + outside**2) / (2 * SIGMA_PIX**2)))
 
 
-def thin_out(stretched: NDArray, sources: NDArray, rng: np.random.Generator) -> NDArray:
+def thin_out(
+    stretched: NDArray, sources: NDArray, rng: np.random.Generator, keep_all: float = KEEP_ALL_RADIO
+) -> NDArray:
     """Remove most of the islands that are not annotated, as a shallower survey would.
 
-    EMU shows some thirty sources in 33 x 33 beams, FIRST one or two. In a quarter of the images all are kept.
+    EMU shows some thirty sources in 33 x 33 beams, FIRST one or two. In a share `keep_all` of the images all are kept.
     """
     labels, n = ndimage.label(stretched > 0, EIGHT_CONNECTED)
-    if rng.random() < 0.25:
+    if rng.random() < keep_all:
         return stretched
     keep = rng.random(n + 1) < rng.uniform(0, 0.2)
     keep[np.unique(labels[sources > 0])] = True
@@ -75,21 +105,8 @@ def correlated_noise(rng: np.random.Generator, shape: tuple[int, int], sigma_pix
     return noise / noise.std()
 
 
-def annotated_images(directory: Path, limit: int | None = None) -> Iterator[tuple[NDArray, NDArray]]:
-    """Give each image of RadioGalaxyNET as it is published: its pixels, and the number of the annotated source on each.
-
-    Yields
-    ------
-    stretched : (ny, nx) array
-        Pixels of the PNG, 0 ... 65535; row 0 is the first of the file.
-    sources : (ny, nx) int array
-        Number of the source from 1, in the order of the annotations; 0 elsewhere.
-    """
-    for _, stretched, sources, _ in _images(directory, limit):
-        yield stretched, sources
-
-
-def _images(directory: Path, limit: int | None = None) -> Iterator[tuple[str, NDArray, NDArray, list[dict]]]:
+def annotated_images(directory: Path, limit: int | None = None) -> Iterator[AnnotatedImage]:
+    """Give each image of RadioGalaxyNET as it is published."""
     path = directory / 'annotations.json'
     if not path.is_file():
         raise InputError(f'{path}: not found; expected the COCO annotations of RadioGalaxyNET in this folder')
@@ -105,12 +122,18 @@ def _images(directory: Path, limit: int | None = None) -> Iterator[tuple[str, ND
         for k, annotation in enumerate(annotations, 1):
             for polygon in annotation['segmentation']:
                 ImageDraw.Draw(number).polygon(polygon, fill=k, outline=k)
-        yield image['file_name'], stretched, ndimage.maximum_filter(np.asarray(number), 3), annotations
+        infrared_file = directory / 'infrared' / Path(image['file_name']).with_suffix('.jpg')
+        infrared = None
+        if infrared_file.is_file():
+            with Image.open(infrared_file) as opened:
+                infrared = np.asarray(opened.convert('L'))
+        sources = ndimage.maximum_filter(np.asarray(number), 3)
+        yield AnnotatedImage(image['file_name'], stretched, sources, annotations, infrared)
 
 
 def read_radiogalaxynet(
-    directory: Path, rng: np.random.Generator, size: int
-) -> Iterator[tuple[str, NDArray, NDArray, NDArray]]:
+    directory: Path, rng: np.random.Generator, size: int, *, infrared: bool = False
+) -> Iterator[tuple[str, NDArray, NDArray, NDArray, NDArray | None]]:
     """Give a cut-out around each annotated source.
 
     Parameters
@@ -121,6 +144,8 @@ def read_radiogalaxynet(
         For the noise and the thresholds.
     size : int
         Side of the cut-outs, pixels of a quarter beam.
+    infrared : bool
+        Cut out the infrared images, too.
 
     Yields
     ------
@@ -128,20 +153,33 @@ def read_radiogalaxynet(
     snr : (size, size) array, units of the noise
     sources : (size, size) int array, number of the annotated source, 0 elsewhere
     others : (size, size) bool array, emission that no annotation covers
+    near_infrared : (size, size) array, 0 ... 255, or None
+
+    Raises
+    ------
+    InputError
+        Where the annotations or a wanted infrared image are missing.
     """
     step = BEAM_ARCSEC / PIXELS_PER_BEAM / PIXEL_ARCSEC
-    for name, stretched, sources, annotations in _images(directory):
-        stretched = thin_out(stretched, sources, rng)
+    coarser = INFRARED_PIXEL_ARCSEC / PIXEL_ARCSEC
+    for name, stretched, sources, annotations, published in annotated_images(directory):
+        if infrared and published is None:
+            raise InputError(f'{directory}: no infrared image of {name}; pack without --infrared or restore the file')
+        stretched = thin_out(stretched, sources, rng, KEEP_ALL_INFRARED if infrared else KEEP_ALL_RADIO)
         snr = restore(stretched, rng.uniform(2.5, 4.0))
         for k, annotation in enumerate(annotations, 1):
             x, y, w, h = annotation['bbox']
             if max(w, h) > 0.9 * size * step:
                 continue
             centre = np.array([x + w / 2, y + h / 2])
+            near_infrared = None
+            if infrared and published is not None:
+                near_infrared = resample(published, (centre + 0.5) / coarser - 0.5, step / coarser, size)
             noisy = resample(snr, centre, step, size) + correlated_noise(rng, (size, size), PIXELS_PER_BEAM / 2.3548)
             yield (
                 f'{Path(name).stem}_{k}',
                 noisy,
                 resample(sources.astype(float), centre, step, size, order=0).astype(int),
                 resample((stretched > 0) & (sources == 0), centre, step, size, order=0) > 0.5,
+                near_infrared,
             )

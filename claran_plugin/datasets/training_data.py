@@ -16,7 +16,7 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.nddata import CCDData
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from claran_plugin.contours import noise
@@ -24,19 +24,25 @@ from claran_plugin.datasets.radiogalaxynet import read_radiogalaxynet
 from claran_plugin.errors import InputError
 from claran_plugin.images import beam_pix, image_files, pixel_scale, read_image
 from claran_plugin.morphology import CLASSES, class_name, component_labels, count, extent_factor, source_box
-from claran_plugin.simulation import simulate_subject
+from claran_plugin.simulation import draw_infrared, simulate_subject
 from claran_plugin.subjects import PIXELS_PER_BEAM, resample
 
 WIDE = 200
 """Side of a packed subject, pixels."""
 N_FOLDS = 5
+FIRST_BEAM = 5.4
+"""arcsec."""
+SIMULATED_BEAMS = (5.0, 15.0)
+"""arcsec; how large the beam of a simulated image is beside the infrared one."""
+HOST_SCATTER = 0.06
+"""How far a host is from the middle of its source's box, as a fraction of the side."""
 
 
 class PackedSubject(NamedTuple):
     """One training subject.
 
     `snr` is (200, 200), `boxes` (n, 4) xyxy in its pixels, `labels` n class numbers, `ignore` n flags; `fold` is -1 for
-    subjects that are never held out.
+    subjects that are never held out. `infrared`, (200, 200) in any unit, is None for a subject without.
     """
 
     name: str
@@ -46,6 +52,7 @@ class PackedSubject(NamedTuple):
     labels: list[int]
     ignore: list[bool]
     fold: int = -1
+    infrared: NDArray | None = None
 
 
 class LabelledSource(NamedTuple):
@@ -116,7 +123,7 @@ def wide_cutout(path: Path, centre: SkyCoord | None) -> tuple[NDArray, Callable[
     sigma = noise(image.data)
     ny, nx = image.shape
     xy = ((nx - 1) / 2, (ny - 1) / 2) if centre is None else image.wcs.world_to_pixel(centre)
-    step = 5.4 / PIXELS_PER_BEAM / float(np.sqrt(image.wcs.proj_plane_pixel_area().to_value(u.arcsec**2)))
+    step = FIRST_BEAM / PIXELS_PER_BEAM / float(np.sqrt(image.wcs.proj_plane_pixel_area().to_value(u.arcsec**2)))
     snr = resample(np.nan_to_num(image.data) / sigma, np.array(xy, float), step, WIDE)
 
     def to_pixel(sky: SkyCoord) -> NDArray:
@@ -152,10 +159,13 @@ def islands_at(labels: NDArray, xy: NDArray, reach_pix: int = 8) -> list[int]:
     return sorted(found)
 
 
-def labelled_first(directory: Path, catalogue: Path) -> Iterator[PackedSubject]:
+def labelled_first(
+    directory: Path, catalogue: Path, *, infrared_rng: np.random.Generator | None = None
+) -> Iterator[PackedSubject]:
     """Pack real FIRST images whose sources Radio Galaxy Zoo has classified.
 
-    Inside the 3' that the volunteers saw, what they did not call a source is background; outside it is ignored.
+    Inside the 3' that the volunteers saw, what they did not call a source is background; outside it is ignored. With
+    `infrared_rng`, an infrared image is drawn (`drawn_infrared`).
     """
     truth = read_rgz_catalogue(catalogue)
     paths = [p for p in image_files(directory, 'FIRSTJ*') if p.name.split('.fits')[0] in truth]
@@ -170,32 +180,50 @@ def labelled_first(directory: Path, catalogue: Path) -> Iterator[PackedSubject]:
             members = islands_at(islands, xy)
             taken |= set(members)
             kind = (source.n_components, source.n_peaks)
-            side = extent_factor(*kind) * source.extent_arcsec / (5.4 / PIXELS_PER_BEAM)
+            side = extent_factor(*kind) * source.extent_arcsec / (FIRST_BEAM / PIXELS_PER_BEAM)
             middle = _middle(islands, members) if members else xy.mean(0)
             boxes.append(np.concatenate([middle - side / 2, middle + side / 2]))
             labels.append(CLASSES.index(class_name(*kind)))
             ignore.append(False)
         for other in set(range(1, n + 1)) - taken:
             middle = _middle(islands, [other])
-            if np.max(np.abs(middle - (WIDE - 1) / 2)) > 90 / (5.4 / PIXELS_PER_BEAM):
+            if np.max(np.abs(middle - (WIDE - 1) / 2)) > 90 / (FIRST_BEAM / PIXELS_PER_BEAM):
                 boxes.append(source_box(islands, [other], 1))
                 labels.append(0)
                 ignore.append(True)
-        yield PackedSubject(name, 'first', snr, np.array(boxes), labels, ignore, int(fold))
+        infrared = None
+        if infrared_rng:
+            infrared = drawn_infrared(infrared_rng, _about_middle(infrared_rng, boxes), FIRST_BEAM)
+        yield PackedSubject(name, 'first', snr, np.array(boxes), labels, ignore, int(fold), infrared)
 
 
-def fr_galaxies(directory: Path, held_out: SkyCoord, folds: NDArray) -> Iterator[PackedSubject]:
+def drawn_infrared(rng: np.random.Generator, hosts: NDArray, beam_arcsec: float) -> NDArray:
+    """Draw an infrared image, (200, 200), for a subject that has none, with host galaxies at some pixels (n, 2)."""
+    return draw_infrared(rng, (WIDE, WIDE), hosts, beam_arcsec / PIXELS_PER_BEAM)
+
+
+def _about_middle(rng: np.random.Generator, boxes: ArrayLike) -> NDArray:
+    """Give points near the middles of boxes (n, 4), where the host of a radio source is likeliest."""
+    boxes = np.asarray(boxes, float).reshape(-1, 4)
+    side = (boxes[:, 2:] - boxes[:, :2]).mean(axis=1, keepdims=True)
+    return (boxes[:, :2] + boxes[:, 2:]) / 2 + HOST_SCATTER * side * rng.normal(size=(len(boxes), 2))
+
+
+def fr_galaxies(
+    directory: Path, held_out: SkyCoord, folds: NDArray, *, infrared_rng: np.random.Generator | None = None
+) -> Iterator[PackedSubject]:
     """Pack real FIRST images around catalogued FR galaxies, whose names give position and largest angular size.
 
     Islands within 0.65 of the size (plus a beam) of the position are the galaxy; its class is counted. Other islands
     are sources of their own where bright and compact, else ignored. An image near a held-out subject shares its fold.
+    With `infrared_rng`, an infrared image is drawn, with the galaxy at its catalogued place.
     """
     for path in image_files(directory, '[1-4]??_*'):
         _, position, _, size = path.name.split('.fits')[0].split('_')
         centre = SkyCoord(float(position[:7]), float(position[7:]), unit='deg')
         snr, to_pixel = wide_cutout(path, centre)
         islands, n = component_labels(snr, PIXELS_PER_BEAM)
-        reach = (0.65 * float(size) + 5.4) / (5.4 / PIXELS_PER_BEAM)
+        reach = (0.65 * float(size) + FIRST_BEAM) / (FIRST_BEAM / PIXELS_PER_BEAM)
         middle = to_pixel(centre[None])[0]
         y, x = np.indices(snr.shape)
         distance = np.hypot(x - middle[0], y - middle[1])
@@ -216,12 +244,17 @@ def fr_galaxies(directory: Path, held_out: SkyCoord, folds: NDArray) -> Iterator
             ignore.append(label is None or label > 1 or not bright)
         near = held_out.separation(centre) < 10 * u.arcmin
         fold = int(folds[near][0]) if near.any() else -1
-        yield PackedSubject(path.name.split('.fits')[0], 'first_fr', snr, np.array(boxes), labels, ignore, fold)
+        infrared = None
+        if infrared_rng:
+            hosts = np.concatenate([middle[None], _about_middle(infrared_rng, boxes[1:])])
+            infrared = drawn_infrared(infrared_rng, hosts, FIRST_BEAM)
+        name = path.name.split('.fits')[0]
+        yield PackedSubject(name, 'first_fr', snr, np.array(boxes), labels, ignore, fold, infrared)
 
 
-def radio_galaxy_net(directory: Path, rng: np.random.Generator) -> Iterator[PackedSubject]:
+def radio_galaxy_net(directory: Path, rng: np.random.Generator, *, infrared: bool = False) -> Iterator[PackedSubject]:
     """Pack RadioGalaxyNET's training images, one subject around each annotated source."""
-    for name, snr, sources, others in read_radiogalaxynet(directory, rng, WIDE):
+    for name, snr, sources, others, near_infrared in read_radiogalaxynet(directory, rng, WIDE, infrared=infrared):
         islands, n = component_labels(snr, PIXELS_PER_BEAM)
         owner = np.zeros(n + 1, int)
         for k in range(1, n + 1):
@@ -241,25 +274,38 @@ def radio_galaxy_net(directory: Path, rng: np.random.Generator) -> Iterator[Pack
             labels.append(label or 0)
             ignore.append(label is None or label > 1)
         if any(not flag for flag in ignore):
-            yield PackedSubject(name, 'radiogalaxynet', snr, np.array(boxes), labels, ignore)
+            yield PackedSubject(name, 'radiogalaxynet', snr, np.array(boxes), labels, ignore, infrared=near_infrared)
 
 
-def simulated(number: int, rng: np.random.Generator) -> Iterator[PackedSubject]:
-    """Pack simulated subjects."""
+def simulated(
+    number: int, rng: np.random.Generator, *, infrared_rng: np.random.Generator | None = None
+) -> Iterator[PackedSubject]:
+    """Pack simulated subjects; with `infrared_rng` each with an infrared image, beside beams of different size."""
     for k in range(number):
         subject = simulate_subject(rng, size=WIDE, beam_pix=PIXELS_PER_BEAM)
         classes = [int(c) for c in subject.classes]
+        infrared = None
+        if infrared_rng:
+            beam = float(np.exp(infrared_rng.uniform(*np.log(SIMULATED_BEAMS))))
+            infrared = drawn_infrared(infrared_rng, subject.hosts, beam)
+        ignore = [False] * len(classes)
         yield PackedSubject(
-            f'simulated_{k:06d}', 'simulated', subject.snr, subject.boxes, classes, [False] * len(classes)
+            f'simulated_{k:06d}', 'simulated', subject.snr, subject.boxes, classes, ignore, infrared=infrared
         )
 
 
 def pack(subjects: Iterable[PackedSubject], directory: Path, *, progress: Callable = iter) -> dict[str, dict[str, int]]:
-    """Write subjects as ``snr.npy`` and ``subjects.json`` and count the sources of each class and origin."""
-    images, listing = [], []
+    """Write subjects and count the sources of each class and origin.
+
+    Brightness goes to ``snr.npy``, boxes and classes to ``subjects.json``; where the subjects have infrared images,
+    these go to ``infrared.npy``, each in its own unit.
+    """
+    images, infrared, listing = [], [], []
     counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(CLASSES, 0))
     for subject in progress(subjects):
         images.append(np.clip(subject.snr, -6e4, 6e4).astype(np.float16))
+        if subject.infrared is not None:
+            infrared.append(np.clip(subject.infrared, -6e4, 6e4).astype(np.float16))
         listing.append(
             dict(
                 name=subject.name,
@@ -276,6 +322,10 @@ def pack(subjects: Iterable[PackedSubject], directory: Path, *, progress: Callab
         raise InputError(f'{directory}: nothing to pack; name at least one folder of images or a number to simulate')
     directory.mkdir(parents=True, exist_ok=True)
     np.save(directory / 'snr.npy', np.stack(images))
+    if infrared:
+        if len(infrared) != len(images):
+            raise ValueError(f'{len(infrared)} of {len(images)} subjects have an infrared image, expected all or none')
+        np.save(directory / 'infrared.npy', np.stack(infrared))
     (directory / 'subjects.json').write_text(json.dumps(dict(classes=CLASSES, subjects=listing)))
     return dict(counts)
 

@@ -18,7 +18,8 @@ class PackedSubjects(SeededDraws, BaseDataset):
     """Subjects as `claran_plugin.datasets.training_data` packs them.
 
     ``DIR/snr.npy`` holds (N, S, S) float16 cut-outs in units of the noise; ``DIR/subjects.json`` lists for each its
-    origin, its fold, and its sources' boxes and classes.
+    origin, its fold, and its sources' boxes and classes; ``DIR/infrared.npy``, where it was packed, holds infrared
+    images on the same pixels.
 
     Parameters
     ----------
@@ -43,6 +44,7 @@ class PackedSubjects(SeededDraws, BaseDataset):
     ) -> None:
         self.origins, self.folds, self.without_folds = origins, folds, tuple(without_folds)
         self._wide: np.ndarray | None = None
+        self._infrared: np.ndarray | None = None
         super().__init__(data_root=data_root, serialize_data=False, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -68,13 +70,17 @@ class PackedSubjects(SeededDraws, BaseDataset):
     def prepare_data(self, idx: int) -> Any:
         """Give one subject to the pipeline; pixels come from the memory-mapped array."""
         if self._wide is None:
-            self._wide = np.load(Path(self.data_root) / 'snr.npy', mmap_mode='r')
+            folder = Path(self.data_root)
+            self._wide = np.load(folder / 'snr.npy', mmap_mode='r')
+            if (folder / 'infrared.npy').is_file():
+                self._infrared = np.load(folder / 'infrared.npy', mmap_mode='r')
         info = self.get_data_info(idx)
         n = len(info['boxes'])
         results = dict(
             img_id=info['img_id'],
             img_path=info['name'],
             wide_snr=self._wide[info['index']],
+            wide_infrared=None if self._infrared is None else self._infrared[info['index']],
             gt_bboxes=np.array(info['boxes'], np.float32).reshape(-1, 4),
             gt_bboxes_labels=np.array(info['labels'], np.int64),
             gt_ignore_flags=np.array(info.get('ignore', [False] * n), bool),

@@ -1,0 +1,202 @@
+"""Why rows of a catalogue were joined or kept apart: what was weighed, on disk beside the tables, and told in words.
+
+``NAME.evidence.fits`` has two tables. SETS lists every set of rows that was weighed, with its evidence; MEMBERS lists
+the rows of each set.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import QTable, Table
+from numpy.typing import NDArray
+
+from claran_plugin.catalogue import ColumnSpec, make_column
+from claran_plugin.catalogue_writing import FORMATS, to_hdu
+from claran_plugin.errors import InputError
+from claran_plugin.images import pixel_scale
+from claran_plugin.morphology import CLASSES
+from claran_plugin.pipeline import Association
+
+ENDING = '.evidence.fits'
+MOST_SHOWN = 12
+"""Alternatives that are told."""
+SET_COLUMNS: tuple[ColumnSpec, ...] = (
+    ColumnSpec('Set_id', 'i4', None, 'meta.id;meta.main', 'Set of rows of the component table'),
+    ColumnSpec('Assoc_id', 'i4', None, 'meta.id.cross', 'Physical source that it became, -1: none'),
+    ColumnSpec('Assoc', 'i4', None, 'meta.number', 'Number of its rows'),
+    ColumnSpec('Evidence', 'f4', None, 'stat.likelihood', 'Log odds that they are one source, as they were weighed'),
+    ColumnSpec('Margin', 'f4', None, 'stat.likelihood', 'Evidence lost without this source, NaN: not chosen'),
+    ColumnSpec('Probability', 'f4', None, 'stat.probability', "The detector's, over all fields that show the set"),
+    ColumnSpec('Certainty', 'f4', None, 'stat.likelihood', 'Logarithm of how surely a box holds these rows only'),
+    *(ColumnSpec(f'P_{name}', 'f4', None, 'stat.probability', f"The detector's for {name}") for name in CLASSES),
+    ColumnSpec('N_Found', 'i4', None, 'meta.number', 'Fields of view in which it was found'),
+    ColumnSpec('N_Shown', 'i4', None, 'meta.number', 'Fields of view that show it'),
+    ColumnSpec('Scale', 'i4', None, 'meta.number', 'Beam of the sky on which it was found, beams of the image'),
+    ColumnSpec('Box_RA', 'f8', 'deg', 'pos.eq.ra', 'Right ascension of the middle of its box, NaN: no detection'),
+    ColumnSpec('Box_DEC', 'f8', 'deg', 'pos.eq.dec', 'Declination of the middle of its box'),
+    ColumnSpec('Box_Width', 'f8', 'arcsec', 'phys.angSize', 'Width of its box'),
+    ColumnSpec('Box_Height', 'f8', 'arcsec', 'phys.angSize', 'Height of its box'),
+)
+MEMBER_COLUMNS: tuple[ColumnSpec, ...] = (
+    ColumnSpec('Set_id', 'i4', None, 'meta.id.parent', 'Set of rows'),
+    ColumnSpec('Row', 'i4', None, 'meta.id', 'Row of the component table, from 0'),
+)
+
+
+class Evidence(NamedTuple):
+    """What was weighed: the tables of sets and of their members."""
+
+    sets: QTable
+    members: Table
+
+
+def evidence_of(association: Association) -> Evidence:
+    """Tabulate what was weighed for an association."""
+    partition, image = association.partition, association.radio
+    considered = partition.considered
+    place = {hypothesis.members: number for number, hypothesis in enumerate(considered)}
+    chosen, margin = np.full(len(considered), -1), np.full(len(considered), np.nan)
+    for label, hypothesis in enumerate(partition.hypotheses):
+        number = place[hypothesis.members]
+        chosen[number], margin[number] = label, partition.margin[label]
+    boxes = np.array([np.full(4, np.nan) if h.box is None else h.box for h in considered]).reshape(-1, 4)
+    known = np.isfinite(boxes).all(axis=1)
+    ra, dec = np.full((2, len(considered)), np.nan)
+    middle = image.wcs.pixel_to_world(*((boxes[known, :2] + boxes[known, 2:]) / 2).T).icrs
+    ra[known], dec[known] = middle.ra.deg, middle.dec.deg
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T * pixel_scale(image)
+    probabilities = np.array([h.probabilities for h in considered]).reshape(-1, len(CLASSES))
+    values = dict(
+        Set_id=np.arange(len(considered)),
+        Assoc_id=chosen,
+        Assoc=[len(h.members) for h in considered],
+        Evidence=[h.evidence for h in considered],
+        Margin=margin,
+        Probability=[h.probability for h in considered],
+        Certainty=[h.certainty for h in considered],
+        **{f'P_{name}': probabilities[:, k] for k, name in enumerate(CLASSES)},
+        N_Found=[h.n_found for h in considered],
+        N_Shown=[h.n_shown for h in considered],
+        Scale=[h.scale for h in considered],
+        Box_RA=ra * u.deg,
+        Box_DEC=dec * u.deg,
+        Box_Width=width * u.arcsec,
+        Box_Height=height * u.arcsec,
+    )
+    pairs = np.array([(k, row) for k, h in enumerate(considered) for row in sorted(h.members)], int).reshape(-1, 2)
+    return Evidence(
+        QTable([make_column(spec, values[spec.name]) for spec in SET_COLUMNS]),
+        Table([make_column(spec, column) for spec, column in zip(MEMBER_COLUMNS, pairs.T, strict=True)]),
+    )
+
+
+def write_evidence(evidence: Evidence, path: str | Path, provenance: Mapping[str, str]) -> None:
+    """Write what was weighed to a FITS file."""
+    tables = ((evidence.sets, SET_COLUMNS, 'SETS'), (evidence.members, MEMBER_COLUMNS, 'MEMBERS'))
+    hdus = [to_hdu(table, specs, name, provenance) for table, specs, name in tables]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
+
+
+def explain(folder: str | Path, source: str) -> str:
+    """Tell why the rows of a source were joined, and what they were not joined to.
+
+    Parameters
+    ----------
+    folder : path
+        Output of ``claran run`` or ``claran associate``.
+    source : str
+        Its ``Source_Name``, or the end of it, such as ``J120000.0+300000``.
+
+    Raises
+    ------
+    InputError
+        Where the folder has no such output, or no or several such sources.
+    """
+    sources, evidence, number = _find(Path(folder), source)
+    row = sources[number]
+    members: dict[int, set[int]] = {}
+    for set_id, member in evidence.members.iterrows('Set_id', 'Row'):
+        members.setdefault(int(set_id), set()).add(int(member))
+    sets = evidence.sets
+    own = int(np.flatnonzero(np.asarray(sets['Assoc_id']) == int(row['Assoc_id']))[0])
+    mine = members[own]
+    chosen = sets[np.asarray(sets['Assoc_id']) >= 0]
+    owner = {m: int(k) for k, s in zip(chosen['Assoc_id'], chosen['Set_id'], strict=True) for m in members[int(s)]}
+    names = dict(zip((int(k) for k in sources['Assoc_id']), sources['Source_Name'], strict=True))
+    probabilities = {name: float(row[f'P_{name}']) for name in CLASSES}
+    others = [f'{k} {p:.2f}' for k, p in sorted(probabilities.items(), key=lambda kp: -kp[1]) if p >= 0.01]
+    lines = [
+        f'{row["Source_Name"]}: {_rows(mine)} of the component table (from 0)',
+        f'Morphology: {row["Morphology"]} {float(row["Morph_Prob"]):.2f} (all: {", ".join(others)}); '
+        f'{int(row["N_Components"])} components and {int(row["N_Peaks"])} peaks counted on the image',
+        f'Why one source: {_told(sets[own])}.',
+    ]
+    margin = float(sets['Margin'][own])
+    lines.append(f'The best division of its surroundings without this source has {margin:.2f} less evidence.')
+    rivals = [k for k, held in members.items() if k != own and held & mine]
+    rivals.sort(key=lambda k: -float(sets['Evidence'][k]))
+    lines.append('')
+    lines.append('Other sets with some of its rows (evidence is in log odds: 0 is even, +2.2 is 90 %, -2.2 is 10 %):')
+    lines += [f'  {_rows(members[k])}: {_told(sets[k])}' for k in rivals[:MOST_SHOWN]] or ['  none was proposed']
+    if len(rivals) > MOST_SHOWN:
+        lines.append(f'  and {len(rivals) - MOST_SHOWN} with less evidence')
+    neighbours = sorted({m for k in rivals for m in members[k]} - mine)
+    if neighbours:
+        lines += ['', 'Neighbours that were kept apart:']
+    for neighbour in neighbours:
+        joining = max((k for k in rivals if neighbour in members[k]), key=lambda k: float(sets['Evidence'][k]))
+        lines.append(
+            f'  row {neighbour} ({names[owner[neighbour]]}): the best set that joins them has evidence '
+            f'{float(sets["Evidence"][joining]):+.2f} ({_rows(members[joining])})'
+        )
+    return '\n'.join(lines)
+
+
+def _find(folder: Path, source: str) -> tuple[Table, Evidence, int]:
+    """Find the tables that have a source, and its row in the source table."""
+    if not folder.is_dir():
+        raise InputError(f'{folder}: no such folder; give the output folder of claran run or claran associate')
+    found = []
+    read = 0
+    for path in sorted(folder.glob(f'*{ENDING}')):
+        stem = path.name.removesuffix(ENDING)
+        table = next((t for t in (folder / f'{stem}.sources{end}' for end in FORMATS.values()) if t.is_file()), None)
+        if table is None:
+            continue
+        read += 1
+        sources = Table.read(table, **({'format': 'ascii.csv'} if table.suffix == '.csv' else {}))
+        names = [str(name).strip() for name in sources['Source_Name']]
+        exact = [k for k, name in enumerate(names) if name == source.strip()]
+        found += [(path, sources, k) for k in exact or [k for k, name in enumerate(names) if name.endswith(source)]]
+    if not read:
+        raise InputError(f'{folder}: holds no evidence; give the output folder of claran run or claran associate')
+    if len(found) != 1:
+        some = f'{len(found)} sources' if found else 'no source'
+        raise InputError(f'{folder}: {some} of the name {source!r}; give one Source_Name of the source table, whole')
+    path, sources, number = found[0]
+    return sources, Evidence(QTable.read(path, hdu='SETS'), Table.read(path, hdu='MEMBERS')), number
+
+
+def _rows(rows: Iterable[int]) -> str:
+    listed = sorted(rows)
+    return f'row{"s" if len(listed) > 1 else ""} {", ".join(map(str, listed))}'
+
+
+def _told(row: Mapping) -> str:
+    """Tell about one set."""
+    evidence = f'evidence {float(row["Evidence"]):+.2f}'
+    if not int(row['N_Found']):
+        return f'{evidence}, as the source finder has it; no detection claims it'
+    probabilities: NDArray = np.array([float(row[f'P_{name}']) for name in CLASSES])
+    likeliest = CLASSES[int(np.argmax(probabilities))]
+    scale = '' if int(row['Scale']) == 1 else f' at {int(row["Scale"])} times the beam'
+    width, height = (u.Quantity(row[name]).to_value('arcsec') for name in ('Box_Width', 'Box_Height'))
+    return (
+        f'{evidence}; the detector gives it {float(row["Probability"]):.2f}, likeliest {likeliest}; found in '
+        f'{int(row["N_Found"])} of {int(row["N_Shown"])} fields of view{scale}, box {width:.0f}" x {height:.0f}", '
+        f'holding {100 * np.exp(float(row["Certainty"])):.0f} %'
+    )

@@ -1,0 +1,234 @@
+"""Sources larger than a field of view: the sky at twice, four times, ... the beam, and what is seen there.
+
+A coarser sky is the same image at half the resolution. Its fields of view have the same 33 beams and show twice as much
+of the sky, so the detector need not know. There the source finder's islands are joined where they lie on one island of
+the smoothed image and are only a part of what is seen there; a coarser view speaks only of sets that are too
+large for the finer ones.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from astropy.nddata import CCDData
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from claran_plugin.boxes import boxes_around
+from claran_plugin.claims import Components, Hypothesis, members_of
+from claran_plugin.images import average_pixels, beam
+from claran_plugin.morphology import COMPONENT_SIGMA, component_labels
+from claran_plugin.subjects import NEAR_FIELDS, Sky, thinned
+
+FACTOR = 2
+"""Between the resolutions of one scale and the next."""
+WANTED_SIDE = (0.42, 0.92)
+"""Sides of what a coarser field of view is put around, in sides of the field; a finer one shows what is smaller."""
+LARGEST_FINER = 0.8
+"""A set whose components span more than this part of a field of view is left to the next coarser one."""
+RESOLVED_AREA = 1.6
+"""An island that covers this many times what a point source of its brightness would is resolved."""
+RARE = 1.0
+"""Evidence that a set loses for being larger than a field of view: the detector has learnt how common sources of all
+sizes are within one, and beyond it they get rarer while chance neighbours get more."""
+FWHM = 2.3548
+
+
+class Coarse(NamedTuple):
+    """A coarser sky, with the components in its pixels.
+
+    Attributes
+    ----------
+    sky : Sky
+    components : Components
+        In pixels of the coarser sky; `island` numbers the joined islands.
+    boxes : dict of int to (4,) array
+        Bounding box of each joined island of the smoothed image, xyxy.
+    resolved : set of int
+        Those joined islands that are larger than the coarser beam.
+    scale : int
+        Pixels of the image per pixel of the coarser sky.
+    """
+
+    sky: Sky
+    components: Components
+    boxes: dict[int, NDArray]
+    resolved: set[int]
+    scale: int
+
+
+def coarser_skies(sky: Sky, components: Components) -> Iterator[Coarse]:
+    """Give the sky at twice the beam, at four times, ... until a field of view shows the whole image."""
+    scale = 1
+    while sky.field_pix < max(sky.radio.shape):
+        sky, scale = coarser(sky), scale * FACTOR
+        yield _described(sky, components, scale)
+
+
+def coarser(sky: Sky) -> Sky:
+    """Give the same sky at half the resolution, with half as many pixels on each side.
+
+    Brightness stays in the image's unit per beam of the new size only up to a factor; the noise is measured anew.
+    """
+    sigma = sky.beam_pix * np.sqrt(FACTOR**2 - 1) / FWHM
+    wide = beam(sky.radio)
+    added = (FACTOR**2 - 1) * wide.major * wide.minor
+    meta = sky.radio.meta.copy()
+    meta['BMAJ'], meta['BMIN'] = (float(np.sqrt(axis**2 + added).to_value('deg')) for axis in (wide.major, wide.minor))
+    radio = _halved(sky.radio, sigma)
+    infrared = None if sky.infrared is None else _halved(sky.infrared, 0)
+    radio.meta = meta
+    return Sky(radio, infrared, field_arcsec=FACTOR * sky.field_arcsec)
+
+
+def _halved(image: CCDData, sigma: float) -> CCDData:
+    """Smooth, where sigma (pixels) is above 0, and average squares of pixels; blank stays blank."""
+    blank = ~np.isfinite(image.data)
+    data = np.where(blank, 0, image.data).astype(np.float32)
+    if sigma:
+        data = ndimage.gaussian_filter(data, sigma)
+        if blank.any():
+            seen = ndimage.gaussian_filter((~blank).astype(np.float32), sigma)
+            data = data / np.maximum(seen, 0.1)
+    even = [size - size % FACTOR for size in data.shape]
+    data = np.where(blank, np.nan, data)[: even[0], : even[1]]
+    averaged, wcs = average_pixels(data, image.wcs, FACTOR)
+    return CCDData(averaged, unit=image.unit, wcs=wcs, meta=dict(image.meta))
+
+
+def _described(sky: Sky, components: Components, scale: int) -> Coarse:
+    """Bring the components onto a coarser sky and join their islands there."""
+    xy = (components.xy + 0.5) / scale - 0.5
+    moved = Components(xy, components.covariance / scale**2, components.flux, components.island)
+    snr = np.nan_to_num(sky.radio.data) / np.maximum(sky.rms, 1e-30)
+    labels, _ = component_labels(snr, sky.beam_pix)
+    lying_on = _islands_on_labels(moved, sky, labels, scale)
+    moved = moved._replace(island=_joined(components.island, lying_on))
+    slices = ndimage.find_objects(labels)
+    boxes, resolved = {}, set()
+    half = np.full(2, sky.beam_pix / 2)
+    for number, members in members_of(moved.island).items():
+        touched = set().union(*(lying_on[int(components.island[member])] for member in members))
+        shapes = [_box(slices[label - 1]) for label in touched]
+        shapes += [np.concatenate([xy[members].min(axis=0) - half, xy[members].max(axis=0) + half])]
+        boxes[number] = boxes_around(np.array(shapes))
+        if any(_is_resolved(labels, snr, slices[label - 1], label, sky.beam_pix) for label in touched):
+            resolved.add(number)
+    return Coarse(sky, moved, boxes, resolved, scale)
+
+
+def _islands_on_labels(components: Components, sky: Sky, labels: NDArray, scale: int) -> dict[int, set[int]]:
+    """Find the islands of the smoothed image that each of the source finder's islands is a part of.
+
+    One that is smaller than the beam has to be the brightest there, or less than half of what is seen in its place:
+    what is left, a stranger beside a lobe for example, is itself and nothing else.
+    """
+    near = _labels_at(labels, components.xy, sky.beam_pix / 2)
+    half = FWHM / 2 * np.sqrt(np.einsum('nii->ni', components.covariance))
+    seen: dict[int, set[int]] = {}
+    flux: dict[int, float] = {}
+    large = set()
+    ny, nx = labels.shape
+    brightness: dict[int, float] = {}
+    for island, members in members_of(components.island).items():
+        seen[island] = set().union(*(near[member] for member in members))
+        flux[island] = float(np.nan_to_num(components.flux[members]).clip(0).sum())
+        low, high = (components.xy - half)[members].min(axis=0), (components.xy + half)[members].max(axis=0)
+        if (high - low).max() > sky.beam_pix:
+            large.add(island)
+        x, y = np.rint(np.clip(components.xy[members], 0, (nx - 1, ny - 1))).astype(int).T
+        # per beam of the image -> per beam of the coarser sky
+        brightness[island] = float(np.nan_to_num(sky.radio.data[y, x]).max()) * scale**2
+    brightest: dict[int, int] = {}
+    for island in sorted(seen, key=lambda island: flux[island]):
+        brightest |= dict.fromkeys(seen[island], island)
+    return {
+        island: found
+        if island in large or brightness[island] > 2 * flux[island]
+        else {label for label in found if brightest[label] == island}
+        for island, found in seen.items()
+    }
+
+
+def _labels_at(labels: NDArray, xy: NDArray, reach: float) -> list[set[int]]:
+    """Give the labels within reach (pixels) of each position (n, 2)."""
+    near = max(int(reach), 1)
+    ny, nx = labels.shape
+    found = []
+    for x, y in np.rint(np.clip(xy, -1e6, 1e6)).astype(int):
+        inside = -near <= x < nx + near and -near <= y < ny + near
+        part = labels[max(y - near, 0) : y + near + 1, max(x - near, 0) : x + near + 1] if inside else labels[:0]
+        found.append(set(np.unique(part[part > 0]).tolist()))
+    return found
+
+
+def _joined(island: NDArray, lying_on: Mapping[int, set[int]]) -> NDArray:
+    """Number islands (n,) anew, one number for those that lie on the same labels."""
+    names, own = np.unique(island, return_inverse=True)
+    pairs = [(k, len(names) + label) for k, name in enumerate(names) for label in lying_on[int(name)]]
+    row, column = np.array(pairs, int).reshape(-1, 2).T
+    size = int(column.max(initial=len(names))) + 1
+    graph = coo_array((np.ones(len(row)), (row, column)), shape=(size, size))
+    return connected_components(graph, directed=False)[1][own]
+
+
+def _box(slices: tuple[slice, ...]) -> NDArray:
+    ys, xs = slices
+    return np.array([xs.start, ys.start, xs.stop, ys.stop], float) - 0.5
+
+
+def _is_resolved(labels: NDArray, snr: NDArray, slices: tuple[slice, ...], label: int, beam_pix: float) -> bool:
+    own = labels[slices] == label
+    ratio = float(snr[slices][own].max()) / COMPONENT_SIGMA
+    point = np.pi / 4 * beam_pix**2 * max(np.log2(ratio), 0.25)  # a Gaussian's area above the threshold
+    return bool(own.sum() > RESOLVED_AREA * point)
+
+
+def coarse_centres(coarse: Coarse) -> NDArray:
+    """Choose fields of view around what may be a source too large for the finer ones.
+
+    That is a resolved island of the right size, or a pair of islands of which one is resolved.
+
+    Returns
+    -------
+    (m, 2) array of pixels (x, y) of the coarser sky
+    """
+    numbers = sorted(coarse.boxes)
+    if not numbers:
+        return np.empty((0, 2))
+    boxes = np.array([coarse.boxes[number] for number in numbers])
+    resolved = np.array([number in coarse.resolved for number in numbers])
+    low, high = np.array(WANTED_SIDE) * coarse.sky.field_pix
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    wanted = [middles[resolved & (sides > low) & (sides < high)]]
+    pairs = cKDTree(middles).query_pairs(high, output_type='ndarray')
+    pairs = pairs[resolved[pairs].any(axis=1)] if len(pairs) else pairs
+    if len(pairs):
+        first, second = boxes[pairs[:, 0]], boxes[pairs[:, 1]]
+        both = np.concatenate([np.minimum(first, second)[:, :2], np.maximum(first, second)[:, 2:]], axis=1)
+        side = (both[:, 2:] - both[:, :2]).max(axis=1)
+        fitting = both[(side > low) & (side < high)]
+        wanted.append((fitting[:, :2] + fitting[:, 2:]) / 2)
+    points = np.concatenate(wanted)
+    return thinned(points, NEAR_FIELDS * coarse.sky.field_pix) if len(points) else points
+
+
+def large_only(hypotheses: list[Hypothesis], coarse: Coarse) -> list[Hypothesis]:
+    """Keep the sets that are too large for finer fields of view; give their boxes in pixels of the image."""
+    least = LARGEST_FINER * coarse.sky.field_pix / FACTOR
+    kept = []
+    together = members_of(coarse.components.island)
+    for hypothesis in hypotheses:
+        islands = {int(coarse.components.island[member]) for member in hypothesis.members}
+        if len(hypothesis.members) < sum(len(together[number]) for number in islands):
+            continue  # divides an island, which only the finest sky can tell
+        whole = boxes_around(np.array([coarse.boxes[number] for number in islands]))
+        if hypothesis.box is not None and (whole[2:] - whole[:2]).max() > least:
+            box = (hypothesis.box + 0.5) * coarse.scale - 0.5
+            evidence = hypothesis.evidence - RARE
+            kept.append(hypothesis._replace(box=box, evidence=evidence, scale=coarse.scale))
+    return kept

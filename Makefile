@@ -33,7 +33,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(shell printf '%s' '$(TORCH) $(FORCE_CUDA)' | cksum | cut -d ' ' -f 1)
 SOURCES := claran_plugin hooks mmdet_configs tests benchmarks
 
-.PHONY: help venv demo test lint format clean clean-venv
+.PHONY: help venv demo test lint format benchmark-accuracy clean clean-venv
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -54,6 +54,19 @@ lint: $(READY)  ## check style, format and types
 	$(VENV)/bin/ruff check $(wildcard $(SOURCES))
 	$(VENV)/bin/ruff format --check $(wildcard $(SOURCES))
 	$(VENV)/bin/mypy
+
+benchmark-accuracy: $(READY)  ## print the figures of docs/accuracy.md; DATA=folder with first/, rgz/, radiogalaxynet/
+	@test -d "$(DATA)" || { echo 'give the folder of labelled images: make benchmark-accuracy DATA=FOLDER' >&2; exit 2; }
+	$(PY) benchmarks/real_first.py --data $(DATA)
+	$(PY) benchmarks/calibrate.py --data $(DATA) --weights benchmarks/weights/compact_stage1.pth \
+	    -o $$(mktemp) --diagram docs/reliability.png
+	$(PY) benchmarks/radiogalaxynet.py --data $(DATA)/radiogalaxynet
+	$(PY) benchmarks/radiogalaxynet.py --data $(DATA)/radiogalaxynet --radio
+	$(PY) benchmarks/hosts.py --data $(DATA)/radiogalaxynet
+	$(PY) benchmarks/simulated_fields.py --fields 3 --weights benchmarks/weights/compact_stage1.pth
+	$(PY) benchmarks/unrelated_sources.py --fields 8
+	$(PY) benchmarks/large_sources.py
+	$(PY) benchmarks/failures.py --data $(DATA) -o docs/failures.png
 
 format: $(READY)  ## reformat the code and apply safe fixes
 	$(VENV)/bin/ruff check --fix $(wildcard $(SOURCES))

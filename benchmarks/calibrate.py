@@ -1,6 +1,6 @@
 """Fit the calibration of a detector on labelled sources that it has not been trained on.
 
-    python benchmarks/calibrate.py --data DIR --weights FILE [--model NAME|CONFIG] -o CALIBRATION.json
+    python benchmarks/calibrate.py --data DIR --weights FILE [--model NAME|CONFIG] -o CALIBRATION.json [--diagram PNG]
 
 Data and weights are those of ``real_first.py``. Prints the negative log likelihood per source before and after, and in
 bins how reliable the calibration of each fold is that was fitted on the other four. The file belongs beside the
@@ -9,7 +9,6 @@ the other four.
 """
 
 import argparse
-import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from real_first import Field, read_fields, recovered_sources
+from reliability import draw_reliability, fit_line, print_reliability
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from tqdm import tqdm
@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--weights', help="file; '{fold}' stands for 0 to 4", required=True)
     parser.add_argument('--cache', type=Path)
     parser.add_argument('-o', '--output', type=Path, required=True)
+    parser.add_argument('--diagram', type=Path, help='picture of how reliable both probabilities are')
     arguments = parser.parse_args(argv)
     collected = []
     associators: dict[str, Associator] = {}
@@ -71,11 +72,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             write(calibration, Path(str(arguments.output).format(fold=fold)))
     else:
         write(everything, arguments.output)
-    report(collected, everything, without)
+    report(collected, everything, without, arguments.diagram)
 
 
 def report(
-    collected: list[tuple[int, list[Sample], Membership]], everything: Calibration, without: list[Calibration]
+    collected: list[tuple[int, list[Sample], Membership]],
+    everything: Calibration,
+    without: list[Calibration],
+    diagram: Path | None,
 ) -> None:
     """Print likelihoods, and the reliability of what each fold's sources are told by the calibration of the others."""
     samples = [sample for _, found, _ in collected for sample in found]
@@ -92,8 +96,14 @@ def report(
             correct.append(sample.label == int(probabilities.argmax()))
         member_stated.append(logistic(membership.margin, without[fold].membership))
         member_right.append(membership.right)
-    print_reliability('Morph_Prob', np.array(stated), np.array(correct))
-    print_reliability('Assoc_Prob', np.concatenate(member_stated), np.concatenate(member_right))
+    panels = {
+        'Morph_Prob': (np.array(stated), np.array(correct)),
+        'Assoc_Prob': (np.concatenate(member_stated), np.concatenate(member_right)),
+    }
+    for title, (probability, right) in panels.items():
+        print_reliability(title, probability, right)
+    if diagram:
+        draw_reliability(panels, diagram)
 
 
 def write(calibration: Calibration, path: Path) -> None:
@@ -115,7 +125,7 @@ def collect(field: Field, associator: Associator) -> tuple[list[Sample], Members
             continue
         members = np.array(sorted(hypothesis.members))
         measured = measure(sky, components, partition.labels, label, members, tree)
-        box = box_of(hypothesis, measured, components, members, sky)
+        box = box_of(hypothesis, measured)
         middle = (box[:2] + box[2:]) / 2
         if not np.all((middle > field.seen_box[:2]) & (middle < field.seen_box[2:])):
             continue
@@ -158,31 +168,6 @@ def loss(samples: list[Sample], calibration: Calibration) -> float:
         likelihood = 1 - probabilities.sum() if sample.label is None else probabilities[sample.label]
         total -= np.log(max(float(likelihood), 1e-6))
     return total / max(len(samples), 1)
-
-
-def fit_line(value: NDArray, right: NDArray) -> tuple[float, float]:
-    """Fit the logistic line of a probability."""
-
-    def cost(line: NDArray) -> float:
-        p = logistic(value, (float(np.exp(line[0])), float(line[1]))).clip(1e-6, 1 - 1e-6)
-        return float(-np.mean(np.where(right, np.log(p), np.log(1 - p))) + 0.002 * np.sum(line**2))
-
-    x = minimize(cost, np.zeros(2), method='Nelder-Mead').x
-    return float(np.exp(x[0])), float(x[1])
-
-
-def print_reliability(title: str, probability: NDArray, correct: NDArray) -> None:
-    """Print how often statements of a probability are right, in bins, and the expected calibration error."""
-    edges = np.array([0, 0.3, 0.5, 0.7, 0.85, 0.95, 1.0000001])
-    error = 0.0
-    print(f'{title}: bin, number, mean probability, share right')
-    for low, high in itertools.pairwise(edges):
-        inside = (probability >= low) & (probability < high)
-        if inside.any():
-            stated, true = probability[inside].mean(), correct[inside].mean()
-            error += inside.mean() * abs(stated - true)
-            print(f'  {low:.2f}-{min(high, 1):.2f} {inside.sum():6d} {stated:8.3f} {true:8.3f}')
-    print(f'  expected calibration error {error:.3f}')
 
 
 if __name__ == '__main__':

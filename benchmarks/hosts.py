@@ -9,7 +9,6 @@ pixels of 2".
 """
 
 import argparse
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from radiogalaxynet import Field, read_fields
+from reliability import print_reliability
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from tqdm import tqdm
@@ -118,15 +118,7 @@ def report(examples: list[Example], model: HostModel) -> None:
         print(f'{name:30s}' + ''.join(f'{np.mean(np.array(distance) < limit):11.3f}' for limit in WITHIN_ARCSEC))
     stated = np.array([p.max(initial=0) for p in probabilities])
     right = np.array(rows['likeliest object']) < MATCH_ARCSEC
-    error = 0.0
-    print('Host_Prob: bin, number, mean probability, share right')
-    for low, high in itertools.pairwise((0, 0.2, 0.4, 0.6, 0.8, 1.0000001)):
-        inside = (stated >= low) & (stated < high)
-        if inside.any():
-            error += inside.mean() * abs(stated[inside].mean() - right[inside].mean())
-            numbers = f'{inside.sum():6d} {stated[inside].mean():8.3f} {right[inside].mean():8.3f}'
-            print(f'  {low:.1f}-{min(high, 1):.1f} {numbers}')
-    print(f'  expected calibration error {error:.3f}')
+    print_reliability('Host_Prob', stated, right, (0, 0.2, 0.4, 0.6, 0.8, 1))
 
 
 if __name__ == '__main__':

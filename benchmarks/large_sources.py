@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import Table
-from astropy.wcs import WCS
 from numpy.typing import NDArray
+from random_skies import BEAM_PIX, PIXEL_ARCSEC, claim, scatter, to_image
 from tqdm import tqdm
 
 from claran_plugin import pipeline
@@ -26,13 +25,11 @@ from claran_plugin.components import from_pybdsf
 from claran_plugin.evaluation.association_scores import friends_of_friends
 from claran_plugin.morphology import CLASSES, Counts
 from claran_plugin.radio_galaxies import draw_blobs, paint
-from claran_plugin.synthetic_sky import Source, draw_source, observe
+from claran_plugin.synthetic_sky import Source, observe
 
 SEED = 9100
 FIELD_BEAMS = 33
 TIMES = (2.0, 8.0)
-BEAM_ARCSEC, PIXEL_ARCSEC, RMS_JY = 5.4, 1.8, 1.4e-4
-BEAM_PIX = BEAM_ARCSEC / PIXEL_ARCSEC
 LN_PEAK = (3.4, 0.6)
 """Mean and standard deviation of ln(brightest pixel / noise)."""
 LEAST_WIDTH = 0.03
@@ -96,18 +93,10 @@ def simulate(rng: np.random.Generator, density: float) -> Case:
     name = str(rng.choice(CLASSES[1:]))
     size = int(1.5 * times * FIELD_BEAMS * BEAM_PIX)
     big = stretched(rng, name, times * FIELD_BEAMS, ((size - 1) / 2, (size - 1) / 2))
-    sources = [big]
     taken = np.zeros((size, size), bool)
-    pixels, part = big.stamp.clipped(taken.shape)
-    taken[pixels] = part > 0.5
-    for _ in range(rng.poisson(density * (size * PIXEL_ARCSEC / 3600) ** 2)):
-        x, y = rng.uniform(0, size - 1, 2)
-        kind = str(rng.choice(CLASSES[1:])) if rng.random() < 0.25 else '1C_1P'
-        other = draw_source(rng, kind, (x, y), BEAM_PIX, tries=20)
-        pixels, part = other.stamp.clipped(taken.shape)
-        if not taken[pixels][part > 0.5].any():
-            sources.append(other)
-            taken[pixels] |= part > 0.5
+    claim(taken, big)
+    number = rng.poisson(density * (size * PIXEL_ARCSEC / 3600) ** 2)
+    sources = [big, *scatter(rng, taken, number)]
     view = observe(rng, sources, taken.shape, BEAM_PIX)
     image = to_image(view.snr)
     img, radio = pipeline.run(image)
@@ -135,17 +124,6 @@ def stretched(rng: np.random.Generator, name: str, beams: float, xy: tuple[float
     scale = np.exp(rng.normal(*LN_PEAK)) / stamp.image.max()
     blobs[:, 2] *= scale
     return Source(blobs, xy, xy, stamp._replace(image=stamp.image * scale), Counts(1, 1))
-
-
-def to_image(snr: NDArray) -> CCDData:
-    """Make an image of signal-to-noise ratios."""
-    made = fits.Header(dict(CTYPE1='RA---TAN', CTYPE2='DEC--TAN', CRVAL1=180.0, CRVAL2=30.0, BUNIT='Jy/beam'))
-    for axis in (1, 2):
-        made[f'CRPIX{axis}'] = (snr.shape[0] + 1) / 2
-        made[f'CDELT{axis}'] = (-1 if axis == 1 else 1) * PIXEL_ARCSEC / 3600
-    made['BMAJ'] = made['BMIN'] = BEAM_ARCSEC / 3600
-    made['BPA'], made['RESTFRQ'] = 0.0, 1.4e9
-    return CCDData((snr * RMS_JY).astype(np.float32), unit='Jy / beam', wcs=WCS(made), meta=made)
 
 
 def positions(case: Case) -> NDArray:

@@ -1,15 +1,17 @@
 """Association of the islands of RadioGalaxyNET's validation images, beside each island alone and friends-of-friends.
 
     python benchmarks/radiogalaxynet.py --data DIR/radiogalaxynet [--part val] [--weights FILE] [--limit N] [--radio]
+        [--calibrate CALIBRATION.json]
 
 The published pictures are stretched; brightness is restored and noise added as for training (`claran_plugin.datasets.
 radiogalaxynet`). Components are the islands of the published pictures that exceed 5 sigma. A true source is the set of
 islands that have most of their pixels in its polygon. It is recovered where exactly these form one source. Islands
-outside all polygons are sources that nobody annotated: to join one is an error.
+outside all polygons are sources that nobody annotated: to join one is an error. With --calibrate, the model's
+calibration is written with `Assoc_Prob` fitted to these images, and its reliability is told as fitted on one half of
+the images and stated for the other.
 """
 
 import argparse
-import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,10 +22,13 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import Table
 from astropy.wcs import WCS
+from calibrate import write
 from numpy.typing import NDArray
+from reliability import fit_line, print_reliability
 from scipy import ndimage
 from tqdm import tqdm
 
+from claran_plugin.calibration import logistic
 from claran_plugin.datasets.radiogalaxynet import (
     BEAM_ARCSEC,
     INFRARED_PIXEL_ARCSEC,
@@ -79,13 +84,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--model')
     parser.add_argument('--radio', action='store_true', help='without the infrared images')
     parser.add_argument('--weights')
+    parser.add_argument('--calibrate', type=Path, help='where to write the calibration')
     parser.add_argument('--limit', type=int, help='only the first so many images')
     arguments = parser.parse_args(argv)
     associator = Associator(arguments.model, arguments.weights, infrared=not arguments.radio)
     several: list[bool] = []
     recovered: dict[str, list[bool]] = defaultdict(list)
-    stated: list[tuple[float, bool]] = []
-    for field in tqdm(read_fields(arguments.data / arguments.part, arguments.limit), disable=None):
+    stated: list[tuple[float, float, bool, int]] = []
+    for number, field in enumerate(tqdm(read_fields(arguments.data / arguments.part, arguments.limit), disable=None)):
         infrared = None if arguments.radio else field.infrared
         labels = associate(field.image, field.components, infrared, associator=associator)
         several += [len(members) > 1 for members in field.truth]
@@ -97,9 +103,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             recovered[name] += right.tolist()
             if name == 'claran_plugin':
                 probability = np.asarray(labels.components['Assoc_Prob'])
+                margin = labels.partition.margin[labels.labels]
                 for members, whole in zip(field.truth, right, strict=True):
-                    stated += [(float(probability[m]), bool(whole)) for m in members]
-    report(recovered, np.array(several), np.array(stated))
+                    stated += [(float(probability[m]), float(margin[m]), bool(whole), number) for m in members]
+    report(recovered, np.array(several))
+    probability, margin, whole, image = np.array(stated).T
+    print_reliability('Assoc_Prob', probability, whole)
+    if arguments.calibrate:
+        crossed = np.empty(len(margin))
+        for half in (0, 1):
+            line = fit_line(margin[image % 2 != half], whole[image % 2 != half])
+            crossed[image % 2 == half] = logistic(margin[image % 2 == half], line)
+        print_reliability('Assoc_Prob, fitted on the other half of the images', crossed, whole)
+        write(associator.calibration._replace(membership=fit_line(margin, whole)), arguments.calibrate)
 
 
 def read_fields(folder: Path, limit: int | None) -> Iterator[Field]:
@@ -147,8 +163,8 @@ def true_sets(labels: NDArray, sources: NDArray) -> dict[int, list[int]]:
     return {number: members for number, members in sets.items() if members}
 
 
-def report(recovered: dict[str, list[bool]], several: NDArray, stated: NDArray) -> None:
-    """Print the shares, friends-of-friends at its best length, and how reliable `Assoc_Prob` is."""
+def report(recovered: dict[str, list[bool]], several: NDArray) -> None:
+    """Print the shares, friends-of-friends at its best length."""
     linked = [name for name in recovered if name.startswith('friends')]
     best = max(linked, key=lambda name: np.mean(recovered[name]))
     print(f'{len(several)} sources, {several.sum()} of several islands')
@@ -157,16 +173,6 @@ def report(recovered: dict[str, list[bool]], several: NDArray, stated: NDArray) 
         right = np.array(recovered[name])
         shares = (right.mean(), right[~several].mean(), right[several].mean())
         print(f'{name + (" (best on these)" if name == best else ""):40s}' + ''.join(f'{s:8.3f}' for s in shares))
-    edges = np.array([0, 0.5, 0.7, 0.85, 0.95, 1.0000001])
-    error = 0.0
-    print('Assoc_Prob: bin, number, mean probability, share right')
-    for low, high in itertools.pairwise(edges):
-        inside = (stated[:, 0] >= low) & (stated[:, 0] < high)
-        if inside.any():
-            mean, right = stated[inside].mean(axis=0)
-            error += inside.mean() * abs(mean - right)
-            print(f'  {low:.2f}-{min(high, 1):.2f} {inside.sum():6d} {mean:8.3f} {right:8.3f}')
-    print(f'  expected calibration error {error:.3f}')
 
 
 if __name__ == '__main__':

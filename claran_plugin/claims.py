@@ -323,7 +323,7 @@ def _choices(held: Mapping[int, float], surroundings: Surroundings) -> list[tupl
 def _fit(
     choices: list[tuple[int, ...]], box: NDArray, probabilities: NDArray, surroundings: Surroundings, n_islands: int
 ) -> NDArray:
-    """Tell how a detection is divided among sets of islands; the shares add up to 1."""
+    """Tell how a detection is divided among sets of islands; the shares add up to 1, but for variants of one."""
     area = float(np.prod(box[2:] - box[:2]))
     held = set(itertools.chain.from_iterable(choices))
     resolved = surroundings.resolved
@@ -355,7 +355,24 @@ def _fit(
         weight.append(fitting * strangers * likely)
     overlap = box_iou(box[None], np.array(boxes))[0]
     result = np.array(weight) * np.clip(overlap / FITTING_IOU, 0.05, 1) ** IOU_POWER
-    return result / result.sum()
+    return _with_variants(result / result.sum(), choices, surroundings.resolved)
+
+
+def _with_variants(shares: NDArray, choices: list[tuple[int, ...]], resolved: frozenset[int] | None) -> NDArray:
+    """Let the likeliest of the sets that have the same resolved islands stand for all of them.
+
+    Whether a small island more belongs to a large source is another question than whether there is such a source.
+    """
+    if resolved is None:
+        return shares
+    variants: dict[frozenset[int], list[int]] = defaultdict(list)
+    for number, chosen in enumerate(choices):
+        variants[resolved & frozenset(chosen)].append(number)
+    shares = shares.copy()
+    for core, numbers in variants.items():
+        if core:
+            shares[numbers] *= shares[numbers].sum() / shares[numbers].max()
+    return shares
 
 
 def log_odds(probability: float) -> float:

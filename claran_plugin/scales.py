@@ -35,6 +35,8 @@ RARE = 1.0
 """Evidence that a set loses for being larger than a field of view: the detector has learnt how common sources of all
 sizes are within one, and beyond it they get rarer while chance neighbours get more."""
 FWHM = 2.3548
+BEAM_AREA = np.pi / (4 * np.log(2))
+"""Of a Gaussian, in squares of its FWHM."""
 
 
 class Coarse(NamedTuple):
@@ -123,34 +125,24 @@ def _described(sky: Sky, components: Components, scale: int) -> Coarse:
 def _islands_on_labels(components: Components, sky: Sky, labels: NDArray, scale: int) -> dict[int, set[int]]:
     """Find the islands of the smoothed image that each of the source finder's islands is a part of.
 
-    One that is smaller than the beam has to be the brightest there, or less than half of what is seen in its place:
-    what is left, a stranger beside a lobe for example, is itself and nothing else.
+    One that is smaller than the beam is so where it has most of that island's flux, or where less than half of what is
+    seen in its place is its own; otherwise, a stranger beside a lobe for example, it is itself and nothing else.
     """
+    brightness = np.nan_to_num(sky.radio.data) * scale**2  # per beam of the image -> per beam of the coarser sky
+    whole = np.bincount(labels.ravel(), brightness.ravel()) / (BEAM_AREA * sky.beam_pix**2)
     near = _labels_at(labels, components.xy, sky.beam_pix / 2)
     half = FWHM / 2 * np.sqrt(np.einsum('nii->ni', components.covariance))
-    seen: dict[int, set[int]] = {}
-    flux: dict[int, float] = {}
-    large = set()
     ny, nx = labels.shape
-    brightness: dict[int, float] = {}
+    lying_on = {}
     for island, members in members_of(components.island).items():
-        seen[island] = set().union(*(near[member] for member in members))
-        flux[island] = float(np.nan_to_num(components.flux[members]).clip(0).sum())
+        found = set().union(*(near[member] for member in members))
+        flux = float(np.nan_to_num(components.flux[members]).clip(0).sum())
         low, high = (components.xy - half)[members].min(axis=0), (components.xy + half)[members].max(axis=0)
-        if (high - low).max() > sky.beam_pix:
-            large.add(island)
         x, y = np.rint(np.clip(components.xy[members], 0, (nx - 1, ny - 1))).astype(int).T
-        # per beam of the image -> per beam of the coarser sky
-        brightness[island] = float(np.nan_to_num(sky.radio.data[y, x]).max()) * scale**2
-    brightest: dict[int, int] = {}
-    for island in sorted(seen, key=lambda island: flux[island]):
-        brightest |= dict.fromkeys(seen[island], island)
-    return {
-        island: found
-        if island in large or brightness[island] > 2 * flux[island]
-        else {label for label in found if brightest[label] == island}
-        for island, found in seen.items()
-    }
+        if (high - low).max() < sky.beam_pix and brightness[y, x].max() < 2 * flux:
+            found = {label for label in found if flux > whole[label] / 2}
+        lying_on[island] = found
+    return lying_on
 
 
 def _labels_at(labels: NDArray, xy: NDArray, reach: float) -> list[set[int]]:

@@ -33,9 +33,7 @@ def run(args: argparse.Namespace) -> None:
     paths = _table_paths(args)
     radio = read_image(args.image, beam=args.beam, frequency=args.frequency, survey=args.survey)
     infrared = read_infrared(args.infrared, radio) if args.infrared else None
-    associator = Associator(
-        args.model, args.weights, args.device, infrared=infrared is not None, views=args.views
-    )
+    associator = Associator(args.model, args.weights, args.device, infrared=infrared is not None, views=args.views)
     log.line(f'{args.image}: PyBDSF looks for components')
     img, radio = pipeline.run(radio, pybdsf=dict(args.pybdsf))
     with tempfile.TemporaryDirectory(prefix='claran_') as folder:

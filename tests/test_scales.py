@@ -1,0 +1,149 @@
+"""Sources larger than a field of view: the coarser skies, and how islands are joined and looked at there."""
+
+import numpy as np
+import pytest
+from astropy.nddata import CCDData
+from known_grouping import KnownAssociator
+
+from claran_plugin.association import associate as solve
+from claran_plugin.claims import Components, Detections, Hypothesis, log_odds
+from claran_plugin.components import standardise
+from claran_plugin.footprints import island_components, on_image
+from claran_plugin.images import beam_pix, pixel_scale
+from claran_plugin.pipeline import associate
+from claran_plugin.scales import RARE, coarse_centres, coarser, coarser_skies, large_only
+from claran_plugin.simulation import simulate_field
+from claran_plugin.subjects import FIELD_PIXELS, Sky
+
+RMS = 1.0
+BEAM = 3.0
+
+
+def sky_of(*blobs, size=400, seed=1, blank=None):
+    """An image with noise and Gaussians (x, y, peak, FWHM in beams), 1.8" pixels, a beam of 3 pixels."""
+    template = simulate_field(np.random.default_rng(0), size_arcmin=size * 0.03, n_sources=0).image
+    rng = np.random.default_rng(seed)
+    from scipy import ndimage
+
+    data = ndimage.gaussian_filter(rng.normal(size=(size, size)), BEAM / 2.3548)
+    data *= RMS / data.std()
+    y, x = np.mgrid[:size, :size]
+    for cx, cy, peak, width in blobs:
+        data += peak * np.exp(-4 * np.log(2) * ((x - cx) ** 2 + (y - cy) ** 2) / (width * BEAM) ** 2)
+    if blank is not None:
+        data[blank] = np.nan
+    image = CCDData(data.astype(np.float32), unit='Jy / beam', wcs=template.wcs, meta=template.meta)
+    return Sky(image)
+
+
+def found_in(sky):
+    return on_image(standardise(island_components(sky), 'islands'), sky)
+
+
+def test_a_coarser_sky_is_the_same_sky():
+    sky = sky_of((100.3, 250.8, 80, 1))
+    wide = coarser(sky)
+    assert wide.radio.shape == (200, 200)
+    assert beam_pix(wide.radio) == pytest.approx(BEAM, rel=0.01)
+    assert pixel_scale(wide.radio) == pytest.approx(2 * pixel_scale(sky.radio))
+    assert wide.field_pix * 2 == pytest.approx(2 * sky.field_pix)
+    y, x = np.unravel_index(np.argmax(wide.radio.data), wide.radio.shape)
+    there = sky.radio.wcs.world_to_pixel(wide.radio.wcs.pixel_to_world(x, y))
+    np.testing.assert_allclose(there, (100.3, 250.8), atol=1.5)
+    # brightness is kept as a mean over the beam, so a point source has a quarter of its peak
+    assert wide.radio.data.max() == pytest.approx(80 / 4, rel=0.1)
+
+
+def test_blank_pixels_stay_blank_and_do_not_darken_their_surroundings():
+    hole = (slice(190, 210), slice(190, 210))
+    plain, pierced = sky_of((200, 200, 50, 20)), sky_of((200, 200, 50, 20), blank=hole)
+    a, b = coarser(plain).radio.data, coarser(pierced).radio.data
+    assert np.isnan(b[96:104, 96:104]).all()
+    assert np.isfinite(b[:94]).all()
+    np.testing.assert_allclose(b[92:94, 95:105], a[92:94, 95:105], rtol=0.1)
+
+
+def test_scales_go_on_until_a_field_shows_the_image():
+    sky = sky_of((100, 100, 50, 1))
+    scales = [coarse.scale for coarse in coarser_skies(sky, found_in(sky))]
+    assert scales == [2, 4, 8]  # 33 beams of 3 pixels: 99, 198, 396, 792
+    assert not list(coarser_skies(sky_of((20, 20, 50, 1), size=90), found_in(sky_of((20, 20, 50, 1), size=90))))
+
+
+def test_fragments_of_a_lobe_are_joined_and_a_stranger_beside_it_is_not():
+    lobe = (200, 200, 4.0, 25)  # below the threshold for the most part: it shows as fragments
+    sky = sky_of(lobe, (200, 255, 100, 1), seed=3)
+    components = found_in(sky)
+    near = np.linalg.norm(components.xy - 200, axis=1) < 35
+    assert near.sum() > 3
+    stranger = np.argmin(np.linalg.norm(components.xy - (200, 255), axis=1))
+    coarse = next(c for c in coarser_skies(sky, components) if c.scale == 4)
+    joined = coarse.components.island
+    main = np.bincount(joined[near]).argmax()
+    assert (joined[near] == main).mean() > 0.8
+    assert joined[stranger] != main
+    assert main in coarse.resolved
+
+
+def test_where_a_coarser_sky_is_looked_at():
+    pair = sky_of((125, 200, 20, 8), (235, 200, 20, 8))
+    coarse = next(coarser_skies(pair, found_in(pair)))
+    centres = coarse_centres(coarse)
+    assert np.min(np.linalg.norm(centres - ((180 + 0.5) / 2 - 0.5, (200 + 0.5) / 2 - 0.5), axis=1)) < 6
+    points = sky_of((100, 200, 50, 1), (260, 200, 50, 1))
+    assert len(coarse_centres(next(coarser_skies(points, found_in(points))))) == 0
+    near = sky_of((160, 200, 20, 8), (200, 200, 20, 8))
+    assert len(coarse_centres(next(coarser_skies(near, found_in(near))))) == 0
+
+
+def test_only_what_is_too_large_for_finer_fields_counts():
+    sky = sky_of((125, 200, 20, 8), (235, 200, 20, 8))
+    components = found_in(sky)
+    coarse = next(coarser_skies(sky, components))
+    ends = [int(np.argmin(np.linalg.norm(components.xy - point, axis=1))) for point in ((125, 200), (235, 200))]
+    whole = Hypothesis(frozenset(range(len(components.xy))), 2.0, np.zeros(6), np.array([10.0, 20, 30, 40]), 0.9)
+    part = whole._replace(members=frozenset(ends[:1]))
+    (kept,) = large_only([whole, part], coarse)
+    assert kept.members == whole.members
+    assert kept.scale == 2
+    assert kept.evidence == pytest.approx(2.0 - RARE)
+    np.testing.assert_allclose(kept.box, [20.5, 40.5, 60.5, 80.5])
+
+
+def test_what_speaks_for_a_part_is_limited_by_what_speaks_against_the_whole():
+    xy = np.array([[20.0, 66.0], [110.0, 66.0]])
+    components = Components(xy, np.tile(np.eye(2), (2, 1, 1)), np.ones(2), np.arange(2))
+    boxes = np.array([[10.0, 56, 30, 76], [100.0, 56, 120, 76]])
+    seen = Detections(boxes, np.tile(0.95 * np.eye(6)[0], (2, 1)), np.zeros(2, int))
+    centres = np.array([[66.0, 66.0]])
+    for evidence, expected in ((1.0, [0, 0]), (-1.0, [0, 1])):
+        whole = Hypothesis(frozenset([0, 1]), evidence, np.zeros(6), np.array([0.0, 0, 132, 132]), scale=2)
+        partition = solve(components, seen, centres, 1.0, FIELD_PIXELS, None, [whole])
+        assert partition.labels.tolist() == expected
+        weighed = {h.members: h.evidence for h in partition.considered}
+        assert weighed[frozenset([0])] == pytest.approx(min(-evidence, log_odds(0.95)), abs=0.1)
+
+
+class SeesLarge(KnownAssociator):
+    """Sees one source of class 2C_2P over most of every field at twice the beam."""
+
+    def look(self, sky, centres, progress=None):
+        list(progress(centres, len(centres)) if progress else ())
+        if sky.radio.shape[0] > 300:
+            return Detections(np.empty((0, 4)), np.empty((0, 6)), np.empty(0, int))
+        half = 0.48 * sky.field_pix
+        boxes = np.concatenate([centres - half, centres + half], axis=1)
+        probabilities = np.tile(0.95 * np.eye(6)[3], (len(centres), 1))
+        return Detections(boxes, probabilities, np.arange(len(centres)))
+
+
+def test_a_source_larger_than_a_field_comes_back_whole():
+    sky = sky_of((145, 200, 20, 8), (255, 200, 20, 8), (390, 20, 60, 1))
+    table = island_components(sky)
+    result = associate(sky.radio, table, associator=SeesLarge())
+    at = [int(np.argmin(np.linalg.norm(found_in(sky).xy - p, axis=1))) for p in ((145, 200), (255, 200), (390, 20))]
+    labels = result.labels[at]
+    assert labels[0] == labels[1] != labels[2]
+    source = result.sources[labels[0]]
+    assert source['Morph_Flag'] & 8 == 0  # not larger than the largest field
+    assert source['Morphology'] == '2C_2P'

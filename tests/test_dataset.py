@@ -10,16 +10,20 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from claran_plugin.boxes import box_iou
+from claran_plugin.cli import main
 from claran_plugin.datasets.radiogalaxynet import PIXEL_ARCSEC, SIGMA_PIX, restore
 from claran_plugin.datasets.training_data import (
     N_FOLDS,
     WIDE,
     PackedSubject,
+    drawn_infrared,
     fold_numbers,
     labelled_first,
     pack,
+    radio_galaxy_net,
     simulated,
     subject_position,
 )
@@ -104,6 +108,22 @@ def test_boxes_follow_shifts_and_zooms(detection):
             np.testing.assert_allclose(results['gt_bboxes'], [seen], atol=0.8)
             sides.append(np.ptp(results['gt_bboxes'][0, [0, 2]]) / MARKS[mark, 2])
         assert len(set(sides)) == 10
+
+
+def test_boxes_keep_their_sides_and_follow_small_angles(detection):
+    image = np.zeros((WIDE, WIDE), np.float32)
+    image[118:123, 78:83] = 1.0
+    box = np.array([[67.5, 107.5, 92.5, 132.5]], np.float32)
+    np.random.seed(4)
+    places = set()
+    for _ in range(8):
+        results = detection.transforms.CutSubject(132, tilt=15.0).transform(subject_dict(image, box))
+        (x0, y0, x1, y1) = results['gt_bboxes'][0]
+        y, x = np.nonzero(results['snr'] > 0.5)
+        np.testing.assert_allclose([(x0 + x1) / 2, (y0 + y1) / 2], [x.mean() + 0.5, y.mean() + 0.5], atol=0.5)
+        np.testing.assert_allclose([x1 - x0, y1 - y0], 25, atol=1e-3)
+        places.add(round(float(x0), 2))
+    assert len(places) == 8
 
 
 def test_sources_at_the_edge(detection):
@@ -407,3 +427,71 @@ def test_overlapping_real_subjects_share_a_fold(labelled):
     near = sky[:, None].separation(sky[None]) < 5 * u.arcmin
     assert (fold[:, None] == fold[None])[near].all()
     assert np.bincount(fold, minlength=N_FOLDS).min() >= 15
+
+
+# ---- infrared
+
+
+def test_infrared_is_packed_cut_and_fused(detection, tmp_path, capsys):
+    arguments = ['dataset', 'pack', '--simulate', '3', '--seed', '5', '--quiet']
+    assert main([*arguments, '--infrared', '-o', str(tmp_path / 'both')]) == 0
+    assert main([*arguments, '-o', str(tmp_path / 'radio')]) == 0
+    both, radio = (np.load(tmp_path / name / 'snr.npy') for name in ('both', 'radio'))
+    np.testing.assert_array_equal(both, radio)  # infrared is drawn from a generator of its own
+    infrared = np.load(tmp_path / 'both' / 'infrared.npy')
+    assert infrared.shape == radio.shape
+    assert not (tmp_path / 'radio' / 'infrared.npy').exists()
+    cut = detection.transforms.CutSubject(132, shift=16, zoom=0.1, turn=True, tilt=10)
+    steps = [cut, detection.transforms.FuseSubject('SI')]
+    dataset = detection.dataset.PackedSubjects(str(tmp_path / 'both'), pipeline=steps)
+    for number in range(3):
+        picture = dataset[number]['img']
+        assert picture.shape == (132, 132, 3)
+        assert picture[..., 2].max() > 100
+    plain = detection.dataset.PackedSubjects(str(tmp_path / 'radio'), pipeline=steps)
+    with pytest.raises(InputError, match='fusion SI needs an infrared image'):
+        plain[0]
+
+
+def test_radio_and_infrared_move_together(detection):
+    image, boxes = marked()
+    np.random.seed(8)
+    cut = detection.transforms.CutSubject(132, shift=10, zoom=0.1, turn=True, tilt=20)
+    results = cut.transform(dict(subject_dict(image, boxes), wide_infrared=image))
+    np.testing.assert_array_equal(results['snr'], results['infrared'])
+
+
+def test_drawn_hosts_are_where_the_sources_are():
+    rng = np.random.default_rng(0)
+    hosts = np.array([[60.0, 80.0], [140.0, 120.0]])
+    seen = [drawn_infrared(rng, hosts, 5.4)[np.rint(hosts[:, 1]).astype(int), np.rint(hosts[:, 0]).astype(int)]
+            for _ in range(60)]  # fmt: skip
+    assert np.mean(np.array(seen) > 4) > 0.65  # 80 % have a host, some of them faint
+
+
+def test_radiogalaxynet_without_its_infrared(tmp_path):
+    folder = write_radiogalaxynet(tmp_path)
+    (subject,) = radio_galaxy_net(folder, np.random.default_rng(1), infrared=True)
+    assert subject.infrared.shape == (WIDE, WIDE)
+    y, x = np.unravel_index(np.argmax(subject.infrared), subject.infrared.shape)
+    # the star of the infrared picture lies on the source, which is in the middle
+    np.testing.assert_allclose([x, y], (WIDE - 1) / 2, atol=2)
+    (folder / 'infrared' / 'a.jpg').unlink()
+    with pytest.raises(InputError, match=r'no infrared image of a\.png; pack without --infrared'):
+        list(radio_galaxy_net(folder, np.random.default_rng(1), infrared=True))
+
+
+def write_radiogalaxynet(folder):
+    """Write one image with one source at (300, 150), and a star at the same place in the infrared."""
+    y, x = np.mgrid[:450, :450]
+    stretched = np.clip(1.2 - ((x - 300) ** 2 + (y - 150) ** 2) / 60, 0, 1) * 65535
+    polygon = [285, 135, 315, 135, 315, 165, 285, 165]
+    annotation = dict(image_id=1, bbox=[290, 140, 20, 20], segmentation=[polygon], keypoints=[300, 150, 2])
+    listing = dict(images=[dict(id=1, file_name='a.png', width=450, height=450)], annotations=[annotation])
+    (folder / 'annotations.json').write_text(json.dumps(listing))
+    (folder / 'radio').mkdir()
+    (folder / 'infrared').mkdir()
+    Image.fromarray(stretched.astype(np.uint16)).save(folder / 'radio' / 'a.png')
+    star = 200 * np.exp(-((x[:225, :225] - 149.75) ** 2 + (y[:225, :225] - 74.75) ** 2) / 4)
+    Image.fromarray(star.astype(np.uint8)).save(folder / 'infrared' / 'a.jpg', quality=95)
+    return folder

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from claran_plugin.errors import InputError
-from claran_plugin.models import DEFAULT, config_folder, find_model
+from claran_plugin.models import DEFAULT, DEFAULT_INFRARED, config_folder, default_model, find_model
 
 pytestmark = pytest.mark.usefixtures('require_detector')
 
@@ -310,13 +310,20 @@ def test_no_config(inference, weights, tmp_path):
 # ---- finding models
 
 
-def test_the_bundled_model_is_there(inference):
-    found = find_model()
-    assert found.name == f'claran_{DEFAULT}'
-    assert found.config.read_bytes() == CONFIG.read_bytes()
+@pytest.mark.parametrize('name', [DEFAULT, DEFAULT_INFRARED])
+def test_the_bundled_models_are_there(inference, name):
+    found = find_model(name)
+    assert found.name == f'claran_{name}'
+    assert found.config.read_bytes() == (CONFIG.parent / f'claran_{name}.py').read_bytes()
+    assert found.calibration
     assert found.weights.stat().st_size <= 15e6
     torch.load(found.weights, weights_only=True)
     assert len(inference.Detector(found.config, found.weights, 'cpu')(pictures(1))) == 1
+
+
+def test_the_model_follows_from_what_there_is():
+    assert default_model(None, infrared=False) == default_model('mine.pth', infrared=True) == DEFAULT
+    assert default_model(None, infrared=True) == DEFAULT_INFRARED
 
 
 def test_a_model_by_name_or_path(weights):

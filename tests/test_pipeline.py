@@ -23,12 +23,14 @@ from claran_plugin.components import (
 )
 from claran_plugin.errors import InputError
 from claran_plugin.hosts import RadioShape
-from claran_plugin.images import image_files, pixel_scale
+from claran_plugin.images import image_files, pixel_scale, read_image
 from claran_plugin.models import config_folder
 from claran_plugin.morphology import CLASSES, Counts
 from claran_plugin.pipeline import Associator, associate, associate_pybdsf, detect, run
 from claran_plugin.simulation import simulate_field, simulate_infrared, write_field
 from claran_plugin.sources import Measured, box_of
+from claran_plugin.subjects import Sky
+from claran_plugin.turns import VIEWS
 
 CENTRE = SkyCoord(0.01, 42, unit='deg')
 """The field lies across the break of right ascension."""
@@ -468,8 +470,6 @@ def test_nonsense_still_gives_the_contract(untrained, files):
 def test_boxes_come_back_to_where_the_picture_was_taken(untrained, field, files):
     # what the detector says of one field of view, carried to the image by hand
     from claran_plugin.fusion import FUSIONS
-    from claran_plugin.images import read_image
-    from claran_plugin.subjects import Sky
 
     sky = Sky(read_image(files.image))
     centres = np.array([[60.0, 80.0], [110.0, 95.0]])
@@ -481,6 +481,36 @@ def test_boxes_come_back_to_where_the_picture_was_taken(untrained, field, files)
         mine = found.field == number
         np.testing.assert_allclose(found.probabilities[mine], seen.scores, atol=1e-5)
         np.testing.assert_allclose(found.boxes[mine], (boxes - 65.5) * 0.75 + np.tile(centre, 2), atol=1e-3)
+
+
+def test_views_see_the_same_in_eight_orientations(files):
+    sky = Sky(read_image(files.image))
+    seen = []
+
+    def in_batches(pictures):
+        for picture in pictures:
+            seen.append(picture)
+            y, x = np.unravel_index(np.argmax(picture[..., 1].astype(int) + picture[..., 0]), picture.shape[:2])
+            box = np.array([x - 3.0, y - 3.0, x + 3.0, y + 3.0])
+            yield InstanceData(bboxes=np.tile(box, (1, 6, 1)), scores=np.full((1, 6), 0.1))
+
+    from mmengine.structures import InstanceData
+
+    associator = Associator.__new__(Associator)
+    associator.name = 'brightest'
+    associator.detector = SimpleNamespace(method='S', fusion_options={}, in_batches=in_batches)
+    associator.views = VIEWS[8]
+    centres = np.array([[60.0, 80.0], [110.0, 95.0]])
+    found = associator.look(sky, centres)
+    assert found.field.tolist() == list(range(16))
+    assert len({picture.tobytes() for picture in seen}) == 16
+    for part in (found.boxes[:8], found.boxes[8:]):
+        np.testing.assert_allclose(part, np.tile(part[0], (8, 1)), atol=1.6)  # saturated peaks have several pixels
+
+
+def test_more_views_than_there_are():
+    with pytest.raises(InputError, match='3 views: give 1, 2, 4 or 8'):
+        Associator(views=3)
 
 
 def test_infrared_goes_to_the_detector(untrained, field, files, tmp_path):

@@ -29,10 +29,15 @@ class CutSubject(BaseTransform):
         Largest random change of scale, as a fraction.
     turn : bool
         Random flips and quarter turns.
+    tilt : float
+        Largest random turn by a small angle, deg. Boxes move with their middles and keep their sides, which follow from
+        the extent of a source and do not depend on its direction.
     """
 
-    def __init__(self, size: int = 132, shift: int = 0, zoom: float = 0.0, turn: bool = False) -> None:
-        self.size, self.shift, self.zoom, self.turn = size, shift, zoom, turn
+    def __init__(
+        self, size: int = 132, shift: int = 0, zoom: float = 0.0, turn: bool = False, tilt: float = 0.0
+    ) -> None:
+        self.size, self.shift, self.zoom, self.turn, self.tilt = size, shift, zoom, turn, tilt
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Cut, turn and zoom one subject."""
@@ -45,15 +50,20 @@ class CutSubject(BaseTransform):
             planes, boxes = [turned(plane, number) for plane in planes], turned_boxes(boxes, planes[0].shape[0], number)
         zoom = 1 + np.random.uniform(-self.zoom, self.zoom) if self.zoom else 1.0
         centre = (planes[0].shape[0] - 1) / 2 + np.random.uniform(-self.shift, self.shift, 2)
-        offset = (self.size - 1) / 2 - zoom * centre
-        to_field = np.array([[zoom, 0, offset[0]], [0, zoom, offset[1]]])
+        angle = np.radians(np.random.uniform(-self.tilt, self.tilt)) if self.tilt else 0.0
+        cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
+        linear = np.array([[cos, -sin], [sin, cos]])
+        offset = (self.size - 1) / 2 - linear @ centre
+        to_field = np.column_stack([linear, offset])
         fields = [
             cv2.warpAffine(
                 plane, to_field, (self.size, self.size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
             )
             for plane in planes
         ]
-        boxes = boxes * zoom + np.tile(offset, 2).astype(np.float32)
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2 @ linear.T + offset
+        half = (boxes[:, 2:] - boxes[:, :2]) / 2 * zoom
+        boxes = np.concatenate([middles - half, middles + half], axis=1).astype(np.float32)
         clipped = boxes.clip(-0.5, self.size - 0.5)
         inside = _areas(clipped) / np.maximum(_areas(boxes), 1e-6)
         keep = inside > 0.5

@@ -26,6 +26,9 @@ from claran_plugin.claims import (
 )
 from claran_plugin.morphology import CLASSES
 
+SHOWN_TOGETHER = 4.0
+"""The evidence of a part and that of a whole that the same fields of view show add up to this at most."""
+
 
 class Partition(NamedTuple):
     """The solution.
@@ -116,18 +119,21 @@ def _defaults(island: NDArray) -> list[Hypothesis]:
 
 
 def _limited(hypotheses: list[Hypothesis], larger: Sequence[Hypothesis]) -> list[Hypothesis]:
-    """Limit what speaks for a part of a larger set by what speaks against the whole.
+    """Limit what speaks for a part of a set by what speaks for the whole.
 
-    A field of view in which a lobe fills the middle cannot know of the other lobe; the larger field can.
+    A field of view in which a lobe fills the middle cannot know of another lobe beyond its edge; the larger field can.
+    One that shows both may propose the whole and the parts with confidence, though only one can be true.
     """
-    wholes: dict[int, list[Hypothesis]] = defaultdict(list)
-    for whole in larger:
-        for member in whole.members:
-            wholes[member].append(whole)
+    wholes: dict[int, list[tuple[Hypothesis, float]]] = defaultdict(list)
+    shown = [h for h in hypotheses if h.box is not None and len(h.members) > 1 and h.evidence > 0]
+    for limit, group in ((0.0, larger), (SHOWN_TOGETHER, shown)):
+        for whole in group:
+            for member in whole.members:
+                wholes[member].append((whole, limit - whole.evidence))
     limited = []
     for hypothesis in hypotheses:
         holding = wholes.get(next(iter(hypothesis.members)), [])
-        most = min((-whole.evidence for whole in holding if hypothesis.members < whole.members), default=np.inf)
+        most = min((limit for whole, limit in holding if hypothesis.members < whole.members), default=np.inf)
         limited.append(hypothesis._replace(evidence=min(hypothesis.evidence, most)))
     return limited
 

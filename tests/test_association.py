@@ -311,3 +311,13 @@ def test_flux_shares_of_plain_cases():
     assert shares[1] == pytest.approx(0.5, abs=0.06)
     assert shares[2] < 0.03
     assert shares[3] == 0
+
+
+def test_a_whole_and_its_parts_are_not_both_certain():
+    parts = components([[50, 66], [82, 66]])
+    boxes = np.array([[44.0, 60, 56, 72], [76, 60, 88, 72], [40, 40, 92, 92]])
+    for whole, expected in ((0.97, [0, 0]), (0.75, [0, 1])):
+        # without the limit two parts of 0.93, 2.6 units each, would outweigh any whole
+        found = detections(boxes, [0.93, 0.93, whole])
+        partition = associate(parts, found, np.array([[66.0, 66.0]]), 1.0, FIELD)
+        assert partition.labels.tolist() == expected

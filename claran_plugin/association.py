@@ -1,7 +1,8 @@
 """Detections and components -> an exact partition of the components into physical sources.
 
 The partition chosen is the one of greatest total evidence: the sum of the log odds of its hypotheses (`claims`), where
-a source finder's island as a whole has zero at least, claimed or not.
+a source finder's island as a whole has zero at least, claimed or not, unless it is a part of a larger set that has
+evidence of its own (`_limited`).
 """
 
 from collections import defaultdict

@@ -37,6 +37,8 @@ MOST_DIVIDED = 6
 """Of a box's islands, only so many, the brightest, are left out one by one; the others go with the whole."""
 WRONG_NUMBER = 0.2
 """By which factor a set is less likely for each component more or fewer than the detector sees."""
+MOST_WRONG = 20
+"""Differences in number beyond which it does not matter any more."""
 FITTING_IOU = 0.8
 """A set whose box overlaps the detector's as much as this fits as well as can be told."""
 IOU_POWER = 1.5
@@ -187,10 +189,9 @@ def claims(
     islands = members_of(components.island)
     middles = cKDTree(centres)
     near = cKDTree(components.xy).query_ball_point(centres, step * field_pixels / 2 * 1.1, p=np.inf)
-    for number in np.unique(field).tolist():
+    for number, indices in members_of(field).items():
         if not near[number]:
             continue
-        indices = np.flatnonzero(field == number)
         local = np.array(sorted(near[number]))
         for index, claimed in zip(indices, _claimed(components, local, boxes[indices], islands), strict=True):
             sets = claimed.divided(boxes[index], probabilities[index], islands, surroundings)
@@ -281,14 +282,18 @@ def _claimed(components: Components, local: NDArray, boxes: NDArray, islands: Ma
     names, own = np.unique(components.island[local], return_inverse=True)
     weight = np.maximum(np.nan_to_num(components.flux), 1e-12)
     whole = np.array([weight[islands[name]].sum() for name in names.tolist()])
-    belongs = np.zeros((len(local), len(names)))
-    belongs[np.arange(len(local)), own] = 1
-    inside = (share * weight[local]) @ belongs / whole
+    order = np.argsort(own, kind='stable')
+    first = np.searchsorted(own[order], np.arange(len(names)))
+
+    def per_island(values: NDArray) -> NDArray:
+        return np.add.reduceat(values[:, order], first, axis=1)
+
+    inside = per_island(share * weight[local]) / whole
     claims_whole = inside > MIN_SHARE
     partly = ~claims_whole & (inside > 0.05)
     certainty = np.where(partly, np.log1p(-np.where(partly, inside, 0)), 0).sum(axis=1)
     alone = share > MIN_SHARE
-    number = alone @ belongs
+    number = per_island(alone.astype(int))
     size = np.array([len(islands[name]) for name in names.tolist()])
     n_broken = ((number > 0) & (number < size)).sum(axis=1)
     single_certainty = np.log(np.maximum(share, 1 - share)).sum(axis=1)
@@ -348,13 +353,14 @@ def _fit(
         shapes = list(counted.values()) or [surroundings.outlines[island] for island in chosen]
         boxes.append(box_around(np.array(shapes), n_peaks=3))
         number = max(len(counted), 1)
-        fitting = float(probabilities @ WRONG_NUMBER ** np.abs(number - seen))
-        strangers = float(np.prod([expected[island] for island in held - set(chosen)]))
+        fitting = float(probabilities @ WRONG_NUMBER ** np.minimum(np.abs(number - seen), MOST_WRONG))
+        left_out = sum(np.log(expected[island]) for island in held - set(chosen))
         small = 0 if resolved is None else len(set(chosen) - resolved)
-        likely = FAINT_MEMBER ** max(faint - (not counted), 0) * UNRESOLVED_MEMBER**small
-        weight.append(fitting * strangers * likely)
+        likely = max(faint - (not counted), 0) * np.log(FAINT_MEMBER) + small * np.log(UNRESOLVED_MEMBER)
+        weight.append(np.log(fitting) + left_out + likely)
     overlap = box_iou(box[None], np.array(boxes))[0]
-    result = np.array(weight) * np.clip(overlap / FITTING_IOU, 0.05, 1) ** IOU_POWER
+    result = np.array(weight) + IOU_POWER * np.log(np.clip(overlap / FITTING_IOU, 0.05, 1))
+    result = np.exp(result - result.max())
     return _with_variants(result / result.sum(), choices, surroundings.resolved)
 
 
@@ -370,7 +376,7 @@ def _with_variants(shares: NDArray, choices: list[tuple[int, ...]], resolved: fr
         variants[resolved & frozenset(chosen)].append(number)
     shares = shares.copy()
     for core, numbers in variants.items():
-        if core:
+        if core and shares[numbers].max() > 0:
             shares[numbers] *= shares[numbers].sum() / shares[numbers].max()
     return shares
 

@@ -15,13 +15,16 @@ from astropy.table import QTable, Table
 from numpy.typing import NDArray
 
 from claran_plugin.catalogue import ColumnSpec, make_column
-from claran_plugin.catalogue_writing import FORMATS, to_hdu
+from claran_plugin.catalogue_writing import to_hdu
+from claran_plugin.claims import SPLIT_PENALTY, log_odds
 from claran_plugin.errors import InputError
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import CLASSES
 from claran_plugin.pipeline import Association
+from claran_plugin.scales import RARE
 
 ENDING = '.evidence.fits'
+TABLE_CARD = 'CLTABLE'
 MOST_SHOWN = 12
 """Alternatives that are told."""
 SET_COLUMNS: tuple[ColumnSpec, ...] = (
@@ -31,10 +34,10 @@ SET_COLUMNS: tuple[ColumnSpec, ...] = (
     ColumnSpec('Evidence', 'f4', None, 'stat.likelihood', 'Log odds that they are one source, as they were weighed'),
     ColumnSpec('Margin', 'f4', None, 'stat.likelihood', 'Evidence lost without this source, NaN: not chosen'),
     ColumnSpec('Probability', 'f4', None, 'stat.probability', "The detector's, over all fields that show the set"),
-    ColumnSpec('Certainty', 'f4', None, 'stat.likelihood', 'Logarithm of how surely a box holds these rows only'),
+    ColumnSpec('Certainty', 'f4', None, 'stat.likelihood', 'Added to the log odds for what a box cuts or leaves out'),
     *(ColumnSpec(f'P_{name}', 'f4', None, 'stat.probability', f"The detector's for {name}") for name in CLASSES),
-    ColumnSpec('N_Found', 'i4', None, 'meta.number', 'Fields of view in which it was found'),
-    ColumnSpec('N_Shown', 'i4', None, 'meta.number', 'Fields of view that show it'),
+    ColumnSpec('N_Found', 'i4', None, 'meta.number', 'Views of fields in which it was found'),
+    ColumnSpec('N_Shown', 'i4', None, 'meta.number', 'Views of fields that show it'),
     ColumnSpec('Scale', 'i4', None, 'meta.number', 'Beam of the sky on which it was found, beams of the image'),
     ColumnSpec('Box_RA', 'f8', 'deg', 'pos.eq.ra', 'Right ascension of the middle of its box, NaN: no detection'),
     ColumnSpec('Box_DEC', 'f8', 'deg', 'pos.eq.dec', 'Declination of the middle of its box'),
@@ -94,11 +97,13 @@ def evidence_of(association: Association) -> Evidence:
     )
 
 
-def write_evidence(evidence: Evidence, path: str | Path, provenance: Mapping[str, str]) -> None:
-    """Write what was weighed to a FITS file."""
+def write_evidence(evidence: Evidence, path: str | Path, sources: str, provenance: Mapping[str, str]) -> None:
+    """Write what was weighed to a FITS file, with the name of the source table that it belongs to."""
     tables = ((evidence.sets, SET_COLUMNS, 'SETS'), (evidence.members, MEMBER_COLUMNS, 'MEMBERS'))
     hdus = [to_hdu(table, specs, name, provenance) for table, specs, name in tables]
-    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
+    primary = fits.PrimaryHDU()
+    primary.header[TABLE_CARD] = (sources, 'the source table')
+    fits.HDUList([primary, *hdus]).writeto(path)
 
 
 def explain(folder: str | Path, source: str) -> str:
@@ -163,9 +168,8 @@ def _find(folder: Path, source: str) -> tuple[Table, Evidence, int]:
     found = []
     read = 0
     for path in sorted(folder.glob(f'*{ENDING}')):
-        stem = path.name.removesuffix(ENDING)
-        table = next((t for t in (folder / f'{stem}.sources{end}' for end in FORMATS.values()) if t.is_file()), None)
-        if table is None:
+        table = folder / str(fits.getheader(path).get(TABLE_CARD, ''))
+        if not table.is_file():
             continue
         read += 1
         sources = Table.read(table, **({'format': 'ascii.csv'} if table.suffix == '.csv' else {}))
@@ -189,14 +193,19 @@ def _rows(rows: Iterable[int]) -> str:
 def _told(row: Mapping) -> str:
     """Tell about one set."""
     evidence = f'evidence {float(row["Evidence"]):+.2f}'
+    scale, certainty = int(row['Scale']), float(row['Certainty'])
     if not int(row['N_Found']):
-        return f'{evidence}, as the source finder has it; no detection claims it'
+        taken_out = float(row['Evidence']) <= -SPLIT_PENALTY
+        return f'{evidence}, {"out of its island" if taken_out else "an island"}; no detection claims it'
+    alone = log_odds(float(row['Probability'])) + certainty - (RARE if scale > 1 else 0)
+    if float(row['Evidence']) < alone - 0.05:
+        evidence += f', limited by a larger set ({alone:+.2f} by itself)'
     probabilities: NDArray = np.array([float(row[f'P_{name}']) for name in CLASSES])
     likeliest = CLASSES[int(np.argmax(probabilities))]
-    scale = '' if int(row['Scale']) == 1 else f' at {int(row["Scale"])} times the beam'
+    where = '' if scale == 1 else f' at {scale} times the beam'
     width, height = (u.Quantity(row[name]).to_value('arcsec') for name in ('Box_Width', 'Box_Height'))
     return (
         f'{evidence}; the detector gives it {float(row["Probability"]):.2f}, likeliest {likeliest}; found in '
-        f'{int(row["N_Found"])} of {int(row["N_Shown"])} fields of view{scale}, box {width:.0f}" x {height:.0f}", '
-        f'holding {100 * np.exp(float(row["Certainty"])):.0f} %'
+        f'{int(row["N_Found"])} of {int(row["N_Shown"])} views{where}, box {width:.0f}" x {height:.0f}"'
+        + (f', {certainty:+.2f} for what the box cuts or leaves out' if certainty < -0.1 else '')
     )

@@ -86,7 +86,7 @@ def surroundings(components: Components, sky: Sky) -> Surroundings:
             if -reach <= x < nx + reach and -reach <= y < ny + reach:
                 window = labels[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
                 touched |= set(window[window > 0].tolist())
-        bounds = {number: _bounds(slices[number - 1]) for number in sorted(touched)}
+        bounds = {number: bounds_of(slices[number - 1]) for number in sorted(touched)}
         half = np.sqrt(np.einsum('nii->ni', components.covariance[members])) * FWHM / 2
         ends = np.concatenate([components.xy[members] - half, components.xy[members] + half])
         counted[island] = bounds
@@ -94,7 +94,8 @@ def surroundings(components: Components, sky: Sky) -> Surroundings:
     return Surroundings(counted, outlines, float(nx * ny))
 
 
-def _bounds(slices: tuple[slice, ...]) -> NDArray:
+def bounds_of(slices: tuple[slice, ...]) -> NDArray:
+    """Give the bounding box (4,), xyxy, of what `scipy.ndimage.find_objects` has found."""
     ys, xs = slices
     return np.array([xs.start, ys.start, xs.stop, ys.stop], float) - 0.5
 

@@ -27,7 +27,7 @@ LEAST_SNR = 2.0
 OBJECT_BOX_PIX = 5
 """An object is the brightest pixel of a square of this side."""
 MARGIN_BEAMS = 2.0
-"""Candidates lie within a source's box, widened by this on each side."""
+"""Candidates lie within a square around a source's emission, widened by this on each side."""
 NEAR_PEAK = 0.35
 """An object this far from a peak, in beams, coincides with it."""
 

@@ -157,6 +157,8 @@ class Associator:
         larger: list[Hypothesis] = []
         largest = sky.field_pix
         for coarse, middles in coarser:
+            if not len(middles):
+                continue
             seen = self.look(coarse.sky, middles, counted)
             around = surroundings(coarse.components, coarse.sky)._replace(resolved=frozenset(coarse.resolved))
             views = np.repeat(middles, len(self.views), axis=0)

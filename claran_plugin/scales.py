@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 
 from claran_plugin.boxes import boxes_around
 from claran_plugin.claims import Components, Hypothesis, members_of
+from claran_plugin.footprints import FWHM, bounds_of
 from claran_plugin.images import average_pixels, beam
 from claran_plugin.morphology import COMPONENT_SIGMA, component_labels
 from claran_plugin.subjects import NEAR_FIELDS, Sky, thinned
@@ -34,7 +35,6 @@ RESOLVED_AREA = 1.6
 RARE = 1.0
 """Evidence that a set loses for being larger than a field of view: the detector has learnt how common sources of all
 sizes are within one, and beyond it they get rarer while chance neighbours get more."""
-FWHM = 2.3548
 BEAM_AREA = np.pi / (4 * np.log(2))
 """Of a Gaussian, in squares of its FWHM."""
 
@@ -65,9 +65,10 @@ class Coarse(NamedTuple):
 def coarser_skies(sky: Sky, components: Components) -> Iterator[Coarse]:
     """Give the sky at twice the beam, at four times, ... until a field of view shows the whole image."""
     scale = 1
+    finest = _beam_area(sky)
     while sky.field_pix < max(sky.radio.shape):
         sky, scale = coarser(sky), scale * FACTOR
-        yield _described(sky, components, scale)
+        yield _described(sky, components, scale, _beam_area(sky) / finest)
 
 
 def coarser(sky: Sky) -> Sky:
@@ -95,26 +96,32 @@ def _halved(image: CCDData, sigma: float) -> CCDData:
         if blank.any():
             seen = ndimage.gaussian_filter((~blank).astype(np.float32), sigma)
             data = data / np.maximum(seen, 0.1)
-    even = [size - size % FACTOR for size in data.shape]
-    data = np.where(blank, np.nan, data)[: even[0], : even[1]]
+    data = np.where(blank, np.nan, data)
+    data = np.pad(data, [(0, -size % FACTOR) for size in data.shape], constant_values=np.nan)
     averaged, wcs = average_pixels(data, image.wcs, FACTOR)
     return CCDData(averaged, unit=image.unit, wcs=wcs, meta=dict(image.meta))
 
 
-def _described(sky: Sky, components: Components, scale: int) -> Coarse:
+def _beam_area(sky: Sky) -> float:
+    """Give the product of the beam's axes, deg^2."""
+    axes = beam(sky.radio)
+    return float((axes.major * axes.minor).to_value('deg2'))
+
+
+def _described(sky: Sky, components: Components, scale: int, beam_ratio: float) -> Coarse:
     """Bring the components onto a coarser sky and join their islands there."""
     xy = (components.xy + 0.5) / scale - 0.5
     moved = Components(xy, components.covariance / scale**2, components.flux, components.island)
     snr = np.nan_to_num(sky.radio.data) / np.maximum(sky.rms, 1e-30)
     labels, _ = component_labels(snr, sky.beam_pix)
-    lying_on = _islands_on_labels(moved, sky, labels, scale)
+    lying_on = _islands_on_labels(moved, sky, labels, beam_ratio)
     moved = moved._replace(island=_joined(components.island, lying_on))
     slices = ndimage.find_objects(labels)
     boxes, resolved = {}, set()
     half = np.full(2, sky.beam_pix / 2)
     for number, members in members_of(moved.island).items():
         touched = set().union(*(lying_on[int(components.island[member])] for member in members))
-        shapes = [_box(slices[label - 1]) for label in touched]
+        shapes = [bounds_of(slices[label - 1]) for label in touched]
         shapes += [np.concatenate([xy[members].min(axis=0) - half, xy[members].max(axis=0) + half])]
         boxes[number] = boxes_around(np.array(shapes))
         if any(_is_resolved(labels, snr, slices[label - 1], label, sky.beam_pix) for label in touched):
@@ -122,13 +129,13 @@ def _described(sky: Sky, components: Components, scale: int) -> Coarse:
     return Coarse(sky, moved, boxes, resolved, scale)
 
 
-def _islands_on_labels(components: Components, sky: Sky, labels: NDArray, scale: int) -> dict[int, set[int]]:
+def _islands_on_labels(components: Components, sky: Sky, labels: NDArray, beam_ratio: float) -> dict[int, set[int]]:
     """Find the islands of the smoothed image that each of the source finder's islands is a part of.
 
     One that is smaller than the beam is so where it has most of that island's flux, or where less than half of what is
     seen in its place is its own; otherwise, a stranger beside a lobe for example, it is itself and nothing else.
     """
-    brightness = np.nan_to_num(sky.radio.data) * scale**2  # per beam of the image -> per beam of the coarser sky
+    brightness = np.nan_to_num(sky.radio.data) * beam_ratio  # per beam of the image -> per beam of the coarser sky
     whole = np.bincount(labels.ravel(), brightness.ravel()) / (BEAM_AREA * sky.beam_pix**2)
     near = _labels_at(labels, components.xy, sky.beam_pix / 2)
     half = FWHM / 2 * np.sqrt(np.einsum('nii->ni', components.covariance))
@@ -137,7 +144,8 @@ def _islands_on_labels(components: Components, sky: Sky, labels: NDArray, scale:
     for island, members in members_of(components.island).items():
         found = set().union(*(near[member] for member in members))
         flux = float(np.nan_to_num(components.flux[members]).clip(0).sum())
-        low, high = (components.xy - half)[members].min(axis=0), (components.xy + half)[members].max(axis=0)
+        place, reach = components.xy[members], half[members]
+        low, high = (place - reach).min(axis=0), (place + reach).max(axis=0)
         x, y = np.rint(np.clip(components.xy[members], 0, (nx - 1, ny - 1))).astype(int).T
         if (high - low).max() < sky.beam_pix and brightness[y, x].max() < 2 * flux:
             found = {label for label in found if flux > whole[label] / 2}
@@ -167,11 +175,6 @@ def _joined(island: NDArray, lying_on: Mapping[int, set[int]]) -> NDArray:
     return connected_components(graph, directed=False)[1][own]
 
 
-def _box(slices: tuple[slice, ...]) -> NDArray:
-    ys, xs = slices
-    return np.array([xs.start, ys.start, xs.stop, ys.stop], float) - 0.5
-
-
 def _is_resolved(labels: NDArray, snr: NDArray, slices: tuple[slice, ...], label: int, beam_pix: float) -> bool:
     own = labels[slices] == label
     ratio = float(snr[slices][own].max()) / COMPONENT_SIGMA
@@ -197,16 +200,24 @@ def coarse_centres(coarse: Coarse) -> NDArray:
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     wanted = [middles[resolved & (sides > low) & (sides < high)]]
-    pairs = cKDTree(middles).query_pairs(high, output_type='ndarray')
-    pairs = pairs[resolved[pairs].any(axis=1)] if len(pairs) else pairs
-    if len(pairs):
-        first, second = boxes[pairs[:, 0]], boxes[pairs[:, 1]]
-        both = np.concatenate([np.minimum(first, second)[:, :2], np.maximum(first, second)[:, 2:]], axis=1)
-        side = (both[:, 2:] - both[:, :2]).max(axis=1)
-        fitting = both[(side > low) & (side < high)]
-        wanted.append((fitting[:, :2] + fitting[:, 2:]) / 2)
-    points = np.concatenate(wanted)
-    return thinned(points, NEAR_FIELDS * coarse.sky.field_pix) if len(points) else points
+    tree = cKDTree(middles)
+    cell = NEAR_FIELDS * coarse.sky.field_pix
+    taken: set[tuple[int, int]] = set()
+    for number in np.flatnonzero(resolved):
+        near = np.array(tree.query_ball_point(middles[number], high))
+        both_low = np.minimum(boxes[near, :2], boxes[number, :2])
+        both_high = np.maximum(boxes[near, 2:], boxes[number, 2:])
+        side = (both_high - both_low).max(axis=1)
+        points = ((both_low + both_high) / 2)[(side > low) & (side < high) & (near != number)]
+        # one point for each cell of a grid, as crowded images have any number of pairs
+        _, first = np.unique(np.floor(points / cell).astype(int), axis=0, return_index=True)
+        for point in points[first]:
+            place = (int(point[0] // cell), int(point[1] // cell))
+            if place not in taken:
+                taken.add(place)
+                wanted.append(point[None])
+    found = np.concatenate(wanted)
+    return thinned(found, cell) if len(found) else found
 
 
 def large_only(hypotheses: list[Hypothesis], coarse: Coarse) -> list[Hypothesis]:

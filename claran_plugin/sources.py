@@ -26,7 +26,7 @@ COUNTING_PIXELS_PER_BEAM = 9.0
 MARGIN_BEAMS = 3.0
 """Sky around a source that is cut out with it."""
 LARGEST_COUNTED_BEAMS = 264.0
-"""Of a source larger than this, only the middle is counted."""
+"""A source larger than this is counted on coarser pixels."""
 LEAST_OVERLAP = 0.6
 """Intersection over union below which the detector's box is not that of the source it was assigned."""
 
@@ -110,13 +110,13 @@ def measure(
     Islands above the threshold belong to the source whose component they hold; one that holds components of several
     sources is divided among them by nearness.
     """
-    sampling = COUNTING_PIXELS_PER_BEAM
     xy = components.xy[members]
     centre = (xy.min(axis=0) + xy.max(axis=0)) / 2
     extent = 3 * np.sqrt(np.max(np.einsum('nii->ni', components.covariance[members]))) if len(members) else 0
-    step = sky.beam_pix / sampling
     side_beams = (np.ptp(xy, axis=0).max() + 2 * extent) / sky.beam_pix + 2 * MARGIN_BEAMS
-    size = int(np.ceil(min(side_beams, LARGEST_COUNTED_BEAMS) * sampling))
+    sampling = COUNTING_PIXELS_PER_BEAM * min(1.0, LARGEST_COUNTED_BEAMS / side_beams)
+    step = sky.beam_pix / sampling
+    size = int(np.ceil(side_beams * sampling))
     snr = resample(sky.radio.data, centre, step, size) / counting_noise(sky, centre)
     islands, n = component_labels(snr, sampling)
     nothing = Measured(Counts(0, 0), None, _shape_of_components(components, members, sky))
@@ -124,7 +124,7 @@ def measure(
         return nothing
     own_pixels = np.rint((xy - centre) / step + (size - 1) / 2).astype(int).clip(0, size - 1)
     touched = np.zeros(n + 1, bool)
-    reach = int(sampling / 2)
+    reach = max(int(sampling / 2), 1)
     for px, py in own_pixels:
         touched[islands[max(py - reach, 0) : py + reach + 1, max(px - reach, 0) : px + reach + 1]] = True
     touched[0] = False

@@ -37,7 +37,7 @@ class Subject(NamedTuple):
     step : float
         Pixels of the image per pixel of the field.
     radio, infrared : (132, 132) arrays
-        Brightness in units of the noise; infrared as it is, or None.
+        Brightness in units of the noise; infrared as it is, NaN where there is nothing, or None.
     """
 
     centre: NDArray
@@ -96,17 +96,17 @@ class Sky:
         radio = resample(self.radio.data, centre, self.step, FIELD_PIXELS) / max(self.noise_at(centre), 1e-30)
         infrared = None
         if self.infrared is not None:
-            infrared = resample(self.infrared.data, centre, self.step, FIELD_PIXELS)
+            infrared = resample(self.infrared.data, centre, self.step, FIELD_PIXELS, blank=np.nan)
         return Subject(np.asarray(centre, float), self.step, radio, infrared)
 
 
-def resample(data: NDArray, centre: NDArray, step: float, size: int, *, order: int = 1) -> NDArray:
+def resample(data: NDArray, centre: NDArray, step: float, size: int, *, order: int = 1, blank: float = 0.0) -> NDArray:
     """Sample a square of an image on another pixel scale.
 
     Parameters
     ----------
     data : (ny, nx) array
-        NaN counts as zero.
+        NaN where blank.
     centre : (2,) array
         Pixel (x, y) of the image in the middle of the square.
     step : float
@@ -115,18 +115,28 @@ def resample(data: NDArray, centre: NDArray, step: float, size: int, *, order: i
         Side of the square, pixels.
     order : int
         Of the interpolation: 0 nearest, 1 linear.
+    blank : float
+        0: blank pixels and what is outside count as 0. NaN: they stay blank, and leave their neighbours as they are.
 
     Returns
     -------
-    (size, size) array, 0 outside the image
+    (size, size) array
     """
     offset = np.asarray(centre, float)[::-1] - step * (size - 1) / 2
     low = np.maximum(np.floor(offset).astype(int) - 1, 0)
     high = np.maximum(np.ceil(offset + step * (size - 1)).astype(int) + 2, low + 1)
-    part = np.nan_to_num(np.asarray(data[low[0] : high[0], low[1] : high[1]], float))
+    part = np.asarray(data[low[0] : high[0], low[1] : high[1]], float)
     if not part.size:
-        return np.zeros((size, size))
-    return ndimage.affine_transform(part, [step, step], offset - low, (size, size), order=order, mode='constant')
+        return np.full((size, size), blank)
+
+    def sampled(values: NDArray) -> NDArray:
+        return ndimage.affine_transform(values, [step, step], offset - low, (size, size), order=order, mode='constant')
+
+    result = sampled(np.nan_to_num(part))
+    if blank == 0:
+        return result
+    known = sampled(np.isfinite(part).astype(float))
+    return np.divide(result, known, out=np.full(result.shape, blank), where=known > 0.5)
 
 
 def isolated(xy: NDArray, width_pix: NDArray, peak: NDArray, sky: Sky) -> NDArray:

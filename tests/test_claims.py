@@ -105,3 +105,13 @@ def test_components_are_counted_where_they_are():
         np.testing.assert_allclose(
             around.outlines[island], square(*parts.xy[island], half=2.3548), rtol=1e-4
         )  # of Gaussians of 2 pixels
+
+
+def test_any_number_of_islands_in_a_box():
+    rng = np.random.default_rng(3)
+    places = rng.uniform(10, 122, (700, 2))
+    parts, around = scene([tuple(xy) for xy in places], set(range(0, 700, 2)))
+    around = around._replace(resolved=frozenset({0, 1}))
+    found = claims(parts, detection([0, 0, 132, 132], '3C_3P'), CENTRE, 1.0, FIELD, around)
+    assert found
+    assert all(np.isfinite(h.evidence) and 0 <= h.probability <= 1 for h in found)

@@ -448,6 +448,8 @@ def test_infrared_is_packed_cut_and_fused(detection, tmp_path, capsys):
         picture = dataset[number]['img']
         assert picture.shape == (132, 132, 3)
         assert picture[..., 2].max() > 100
+    assert main([*arguments, '--overwrite', '-o', str(tmp_path / 'both')]) == 0
+    assert not (tmp_path / 'both' / 'infrared.npy').exists()  # it would be of other subjects
     plain = detection.dataset.PackedSubjects(str(tmp_path / 'radio'), pipeline=steps)
     with pytest.raises(InputError, match='fusion SI needs an infrared image'):
         plain[0]

@@ -73,7 +73,7 @@ def test_a_source_that_was_not_detected(output):
     sources, *_ = tables(output)
     alone = sources[(sources['Morph_Flag'] & 1) == 1]['Source_Name'][0]
     text = explain(output, alone)
-    assert 'no detection claims it' in text
+    assert 'an island; no detection claims it' in text
     assert 'none was proposed' in text
 
 
@@ -84,6 +84,18 @@ def test_in_all_formats(inputs, known_grouping, tmp_path, form):
     (path,) = tmp_path.glob('field.sources.*')
     name = str(Table.read(path, **({'format': 'ascii.csv'} if form == 'csv' else {}))['Source_Name'][0])
     assert explain(tmp_path, name).startswith(name)
+
+
+def test_the_latest_run_is_told(inputs, output):
+    """With another format the older tables stay; the evidence knows which it belongs to."""
+    (output / 'field.components.fits').unlink()
+    arguments = ['associate', *map(str, inputs), '-o', str(output), '--format', 'csv', '--overwrite', '--quiet']
+    assert main([*arguments, '--no-picture']) == 0
+    old = output / 'field.sources.fits'
+    assert old.is_file()
+    name = str(Table.read(output / 'field.sources.csv', format='ascii.csv')['Source_Name'][0])
+    old.write_bytes(b'')  # is not read
+    assert explain(output, name).startswith(name)
 
 
 def test_faults_are_told(output, tmp_path, capsys):

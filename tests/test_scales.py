@@ -1,9 +1,12 @@
 """Sources larger than a field of view: the coarser skies, and how islands are joined and looked at there."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.nddata import CCDData
 from known_grouping import KnownAssociator
+from scipy.spatial import cKDTree
 
 from claran_plugin.association import associate as solve
 from claran_plugin.claims import Components, Detections, Hypothesis, log_odds
@@ -11,8 +14,9 @@ from claran_plugin.components import standardise
 from claran_plugin.footprints import island_components, on_image
 from claran_plugin.images import beam_pix, pixel_scale
 from claran_plugin.pipeline import associate
-from claran_plugin.scales import RARE, coarse_centres, coarser, coarser_skies, large_only
+from claran_plugin.scales import RARE, Coarse, coarse_centres, coarser, coarser_skies, large_only
 from claran_plugin.simulation import simulate_field
+from claran_plugin.sources import measure
 from claran_plugin.subjects import FIELD_PIXELS, Sky
 
 RMS = 1.0
@@ -147,3 +151,35 @@ def test_a_source_larger_than_a_field_comes_back_whole():
     source = result.sources[labels[0]]
     assert source['Morph_Flag'] & 8 == 0  # not larger than the largest field
     assert source['Morphology'] == '2C_2P'
+
+
+def test_a_long_strip_has_coarser_skies_too():
+    sky = sky_of((300, 20, 50, 1), size=600)
+    strip = CCDData(sky.radio.data[:37], unit='Jy / beam', wcs=sky.radio.wcs, meta=sky.radio.meta)
+    long = Sky(strip)
+    shapes = [coarse.sky.radio.shape for coarse in coarser_skies(long, found_in(long))]
+    assert shapes == [(19, 300), (10, 150), (5, 75)]  # nothing is cut off
+
+
+def test_crowds_do_not_make_more_fields_than_there_is_room():
+    rng = np.random.default_rng(2)
+    n = 3000
+    xy = rng.uniform(0, 2000, (n, 2))
+    sky = SimpleNamespace(field_pix=99.0)
+    boxes = {k: np.concatenate([p - 2, p + 2]) for k, p in enumerate(xy)}
+    components = Components(xy, np.tile(np.eye(2), (n, 1, 1)), np.ones(n), np.arange(n))
+    centres = coarse_centres(Coarse(sky, components, boxes, set(range(n)), 2))
+    assert 0 < len(centres) < (2000 / (99 * 6 / 33)) ** 2 * 2
+
+
+def test_a_giant_is_counted_whole():
+    blobs = [(100, 400, 60, 6), (400, 400, 40, 2), (700, 400, 60, 6)]
+    sky = sky_of(*blobs, size=800)
+    sky.beam_pix = 2.0  # so that it is 400 beams long
+    components = found_in(sky)
+    at = [int(np.argmin(np.linalg.norm(components.xy - b[:2], axis=1))) for b in blobs]
+    labels = np.full(len(components.xy), -1)
+    labels[at] = 0
+    seen = measure(sky, components, labels, 0, np.array(at), cKDTree(components.xy))
+    assert seen.counts == (3, 3)
+    assert seen.box[2] - seen.box[0] > 600

@@ -15,6 +15,7 @@ from claran_plugin.components import from_pybdsf, run_pybdsf
 from claran_plugin.contours import noise
 from claran_plugin.errors import InputError
 from claran_plugin.footprints import island_components, islands_of, on_image
+from claran_plugin.fusion import signal_to_noise_infrared
 from claran_plugin.images import image_files, read_image
 from claran_plugin.subjects import FIELD_PIXELS, PIXELS_PER_BEAM, Sky, Subject, choose_centres, isolated, resample
 
@@ -386,3 +387,24 @@ def test_a_real_image(data_dir):
     near = image.data[py - 1 : py + 2, px - 1 : px + 2].max() / sky.noise_at(centre)
     assert subject.radio.max() == pytest.approx(near, rel=0.1)
     assert sky.field_pix * 1.8 == pytest.approx(178.2, rel=1e-3)
+
+
+def test_blank_infrared_does_not_change_what_is_seen_of_the_rest():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:132, :132]
+    data = 100 + rng.normal(size=(132, 132)) + 60 * np.exp(-((x - 80) ** 2 + (y - 66) ** 2) / 8)
+    pierced = data.copy()
+    pierced[:, :40] = np.nan
+    middle = np.array([65.5, 65.5])
+    whole, part, aside = (
+        resample(image, centre, 1.0, 132, blank=np.nan)
+        for image, centre in ((data, middle), (pierced, middle), (data, middle - (40, 0)))
+    )
+    assert np.isnan(part[:, :40]).all()
+    np.testing.assert_allclose(part[:, 41:], whole[:, 41:], atol=1e-6)
+    assert np.isnan(aside[:, :39]).all()
+    np.testing.assert_allclose(aside[:, 41:], whole[:, 1:92], atol=1e-6)
+    levels = [signal_to_noise_infrared(np.zeros((132, 132)), image, rms=1.0)[..., 2] for image in (whole, part)]
+    assert levels[1][66, 80] == 255
+    assert np.abs(levels[1][:, 41:].astype(int) - levels[0][:, 41:]).max() < 12
+    assert (levels[1][:, :40] == 0).all()

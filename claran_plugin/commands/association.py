@@ -115,7 +115,7 @@ def _write_tables(
             result.components, temporary[0], original=original, format=args.format, provenance=provenance
         )
         write_source_table(result.sources, temporary[1], format=args.format, provenance=provenance)
-        write_evidence(evidence_of(result), temporary[2], provenance)
+        write_evidence(evidence_of(result), temporary[2], paths[1].name, provenance)
         _draw(result, temporary[3:], args)
 
 

@@ -87,6 +87,8 @@ def pack_dataset(
         counts = pack(subjects, Path(scratch), progress=lambda items: log.track(items, None, 'subjects packed'))
         for name, target in zip(names, temporary, strict=True):
             os.replace(Path(scratch) / name, target)
+    if not infrared:
+        (Path(folder) / INFRARED_FILE).unlink(missing_ok=True)  # of an earlier set
     return _table(counts)
 
 
@@ -100,7 +102,8 @@ def _subjects(
     *,
     infrared: bool,
 ) -> Iterator[PackedSubject]:
-    # Generators of their own: the radio images are the same with and without infrared.
+    # Generators of their own: the radio images are the same with and without infrared, but for RadioGalaxyNET's, of
+    # which more are left as crowded as they are.
     of_first, of_fr, of_simulated = (np.random.default_rng([seed, k]) if infrared else None for k in (1, 2, 3))
     parts: list[Iterable[PackedSubject]] = []
     # Read at once: images of FR galaxies that overlap a labelled subject have to share its fold.

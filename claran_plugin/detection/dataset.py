@@ -74,6 +74,11 @@ class PackedSubjects(SeededDraws, BaseDataset):
             self._wide = np.load(folder / 'snr.npy', mmap_mode='r')
             if (folder / 'infrared.npy').is_file():
                 self._infrared = np.load(folder / 'infrared.npy', mmap_mode='r')
+                if self._infrared.shape != self._wide.shape:
+                    raise ValueError(
+                        f'{folder}: infrared.npy has shape {self._infrared.shape}, snr.npy {self._wide.shape}; '
+                        'pack the set again'
+                    )
         info = self.get_data_info(idx)
         n = len(info['boxes'])
         results = dict(

@@ -4,7 +4,8 @@
 
 Models of the five extended classes are stretched to 2 to 8 times 33 beams, lobes and jets with them; a part of each
 lobe's flux stays in a compact hotspot. Unrelated sources lie anywhere outside the bright parts, also between the lobes.
-PyBDSF lists the components. A source is whole where all components on it are one source that has no other's component.
+PyBDSF lists the components. A source is whole where all components on it are one source that has no other's component;
+the last row tells how often they are one source, whatever else is in it.
 """
 
 import argparse
@@ -155,6 +156,9 @@ def report(rows: list[tuple]) -> None:
     for name, column in columns.items():
         shares = [found[part, column].mean() if part.any() else np.nan for part in inside]
         print(f'{name:40}' + ''.join(f'{share:10.3f}' for share in shares))
+    together = np.array([row[3] == 1 for row in rows])
+    shares = [together[part].mean() if part.any() else np.nan for part in inside]
+    print(f'{"claran_plugin, with others in it or not":40}' + ''.join(f'{share:10.3f}' for share in shares))
 
 
 if __name__ == '__main__':

@@ -32,7 +32,7 @@ LARGEST_FINER = 0.8
 """A set whose components span more than this part of a field of view is left to the next coarser one."""
 RESOLVED_AREA = 1.6
 """An island that covers this many times what a point source of its brightness would is resolved."""
-RARE = 1.0
+RARE = 1.5
 """Evidence that a set loses for being larger than a field of view: the detector has learnt how common sources of all
 sizes are within one, and beyond it they get rarer while chance neighbours get more."""
 BEAM_AREA = np.pi / (4 * np.log(2))

@@ -1,6 +1,6 @@
 """How often unrelated neighbours are joined, at the densities of real surveys, beside friends-of-friends.
 
-    python benchmarks/unrelated_sources.py [--fields K] [--weights FILE] [--cache DIR]
+    python benchmarks/unrelated_sources.py [--fields K] [--surveys NAME ...] [--weights FILE] [--cache DIR]
 
 Sources of all classes lie at random places on simulated fields, as dense per beam as in the surveys named; PyBDSF lists
 the components. A pair is two sources closer than 11 or 33 beams (1' and 3' for FIRST); it is falsely associated where a
@@ -51,12 +51,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--model')
     parser.add_argument('--weights')
     parser.add_argument('--fields', type=int, default=4, help='of each density')
+    parser.add_argument('--surveys', nargs='+', choices=SURVEYS, default=list(SURVEYS))
     parser.add_argument('--cache', type=Path, help='folder for the images and catalogues, to be used again')
     arguments = parser.parse_args(argv)
     associator = pipeline.Associator(arguments.model, arguments.weights)
     heads = ''.join(f'{f"pairs < {limit:g} beams":>18}{"joined":>8}' for limit in PAIR_BEAMS)
     print(f'{"density of":12}{"fields":>7}{"sources":>9}  {"":20}{heads}{"sources joined":>16}')
-    for survey in SURVEYS:
+    for survey in arguments.surveys:
         counts: Counter[tuple[str, str]] = Counter()
         for number in tqdm(range(arguments.fields), disable=None):
             case = cached(survey, number, arguments.cache)

@@ -2,7 +2,7 @@
 # `load_from` to those weights; the set is packed with --infrared.
 _base_ = './claran_compact.py'
 
-max_iters = 4000
+max_iters = 7000
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 pack = dict(type='PackDetInputs', meta_keys=meta_keys)
 train_pipeline = [
@@ -12,7 +12,7 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='CutSubject', size=132), dict(type='FuseSubject', method='SI'), pack]
 train_dataloader = dict(
-    sampler=dict(weights=dict(_delete_=True, simulated=0.2, radiogalaxynet=0.6, first_fr=0.2)),
+    sampler=dict(weights=dict(_delete_=True, simulated=0.15, radiogalaxynet=0.75, first_fr=0.1)),
     dataset=dict(data_root='data/packed_infrared', pipeline=train_pipeline),
 )
 val_dataloader = dict(dataset=dict(data_root='data/packed_infrared', pipeline=test_pipeline))

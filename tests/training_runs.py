@@ -104,8 +104,8 @@ def put_data(config, packed, rgz):
 
 
 def pack_all_origins(folder, number=8):
-    """Write a packed data set of simulated subjects that pretend to be of all origins."""
-    subjects = list(simulated(number, np.random.default_rng(0)))
+    """Write a packed data set of simulated subjects, with infrared, that pretend to be of all origins."""
+    subjects = list(simulated(number, np.random.default_rng(0), infrared_rng=np.random.default_rng(1)))
     pack([subject._replace(origin=ORIGINS[k % 4]) for k, subject in enumerate(subjects)], Path(folder))
     return Path(folder)
 

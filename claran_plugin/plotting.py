@@ -162,8 +162,9 @@ def _draw_hosts(axis: WCSAxes, sources: QTable) -> None:
     """Mark the likeliest hosts, the likelier the bolder."""
     for row in sources[np.isfinite(sources['Host_RA'])]:
         place = (row['Host_RA'].value, row['Host_DEC'].value)
-        strength = float(np.clip(row['Host_Prob'], 0.15, 1))
-        axis.plot(*place, '+', transform=axis.get_transform('icrs'), color=HOST, ms=9, mew=1.6, alpha=strength)
+        strength = float(np.clip(0.4 + 0.6 * row['Host_Prob'], 0.4, 1))
+        look = dict(color=HOST, ms=14, mew=2.2, alpha=strength, zorder=6)
+        axis.plot(*place, '+', transform=axis.get_transform('icrs'), **look)
 
 
 def _contour(axis: WCSAxes, snr: NDArray) -> None:

@@ -41,14 +41,14 @@ class Partition(NamedTuple):
     hypotheses : list of S Hypothesis
     margin : (S,) array
         By how much the total evidence exceeds that of the best partition without this source.
-    considered : list of Hypothesis
+    considered : sequence of Hypothesis
         All that were weighed, with the evidence that they were weighed with.
     """
 
     labels: NDArray
     hypotheses: list[Hypothesis]
     margin: NDArray
-    considered: list[Hypothesis] = []
+    considered: Sequence[Hypothesis] = ()
 
 
 def associate(

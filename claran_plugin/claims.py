@@ -105,9 +105,9 @@ class Hypothesis(NamedTuple):
     probability : float
         That they are one source, the mean over the fields of view that show the set.
     certainty : float
-        Logarithm of how surely a box holds these components and no others; part of the evidence.
+        What the evidence loses where a box cuts these components or others, or divides an island.
     n_shown, n_found : int
-        Fields of view that show the set, and those in which it was found.
+        Views of fields that show the set, and those in which it was found.
     scale : int
         Beam of the sky on which it was found, in beams of the image: 1, 2, 4, ...
     """

@@ -77,21 +77,29 @@ def surroundings(components: Components, sky: Sky) -> Surroundings:
     snr = np.nan_to_num(sky.radio.data) / np.maximum(sky.rms, 1e-30)
     labels, _ = component_labels(snr, sky.beam_pix)
     slices = ndimage.find_objects(labels)
-    reach = max(int(sky.beam_pix / 2), 1)
     ny, nx = labels.shape
+    near = labels_near(labels, components.xy, sky.beam_pix / 2)
     counted, outlines = {}, {}
     for island, members in members_of(components.island).items():
-        touched: set[int] = set()
-        for x, y in np.rint(components.xy[members]).astype(int):
-            if -reach <= x < nx + reach and -reach <= y < ny + reach:
-                window = labels[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
-                touched |= set(window[window > 0].tolist())
+        touched: set[int] = set().union(*(near[member] for member in members))
         bounds = {number: bounds_of(slices[number - 1]) for number in sorted(touched)}
         half = np.sqrt(np.einsum('nii->ni', components.covariance[members])) * FWHM / 2
         ends = np.concatenate([components.xy[members] - half, components.xy[members] + half])
         counted[island] = bounds
         outlines[island] = np.concatenate([ends.min(axis=0), ends.max(axis=0)])
     return Surroundings(counted, outlines, float(nx * ny))
+
+
+def labels_near(labels: NDArray, xy: NDArray, reach: float) -> list[set[int]]:
+    """Give the labels above 0 of a (ny, nx) int image within `reach` pixels, along each axis, of positions (n, 2)."""
+    near = max(int(reach), 1)
+    ny, nx = labels.shape
+    found = []
+    for x, y in np.rint(np.clip(xy, -1e6, 1e6)).astype(int):
+        inside = -near <= x < nx + near and -near <= y < ny + near
+        part = labels[max(y - near, 0) : y + near + 1, max(x - near, 0) : x + near + 1] if inside else labels[:0]
+        found.append(set(np.unique(part[part > 0]).tolist()))
+    return found
 
 
 def bounds_of(slices: tuple[slice, ...]) -> NDArray:

@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from claran_plugin.boxes import boxes_around
 from claran_plugin.claims import Components, Hypothesis, members_of
-from claran_plugin.footprints import FWHM, bounds_of
+from claran_plugin.footprints import FWHM, bounds_of, labels_near
 from claran_plugin.images import average_pixels, beam
 from claran_plugin.morphology import COMPONENT_SIGMA, component_labels
 from claran_plugin.subjects import NEAR_FIELDS, Sky, thinned
@@ -74,7 +74,8 @@ def coarser_skies(sky: Sky, components: Components) -> Iterator[Coarse]:
 def coarser(sky: Sky) -> Sky:
     """Give the same sky at half the resolution, with half as many pixels on each side.
 
-    Brightness stays in the image's unit per beam of the new size only up to a factor; the noise is measured anew.
+    Pixels keep their unit, brightness per beam of the finest image, though the beam in `meta` is the new one: a point
+    source has a quarter of its peak. The noise is measured anew.
     """
     sigma = sky.beam_pix * np.sqrt(FACTOR**2 - 1) / FWHM
     wide = beam(sky.radio)
@@ -137,7 +138,7 @@ def _islands_on_labels(components: Components, sky: Sky, labels: NDArray, beam_r
     """
     brightness = np.nan_to_num(sky.radio.data) * beam_ratio  # per beam of the image -> per beam of the coarser sky
     whole = np.bincount(labels.ravel(), brightness.ravel()) / (BEAM_AREA * sky.beam_pix**2)
-    near = _labels_at(labels, components.xy, sky.beam_pix / 2)
+    near = labels_near(labels, components.xy, sky.beam_pix / 2)
     half = FWHM / 2 * np.sqrt(np.einsum('nii->ni', components.covariance))
     ny, nx = labels.shape
     lying_on = {}
@@ -151,18 +152,6 @@ def _islands_on_labels(components: Components, sky: Sky, labels: NDArray, beam_r
             found = {label for label in found if flux > whole[label] / 2}
         lying_on[island] = found
     return lying_on
-
-
-def _labels_at(labels: NDArray, xy: NDArray, reach: float) -> list[set[int]]:
-    """Give the labels within reach (pixels) of each position (n, 2)."""
-    near = max(int(reach), 1)
-    ny, nx = labels.shape
-    found = []
-    for x, y in np.rint(np.clip(xy, -1e6, 1e6)).astype(int):
-        inside = -near <= x < nx + near and -near <= y < ny + near
-        part = labels[max(y - near, 0) : y + near + 1, max(x - near, 0) : x + near + 1] if inside else labels[:0]
-        found.append(set(np.unique(part[part > 0]).tolist()))
-    return found
 
 
 def _joined(island: NDArray, lying_on: Mapping[int, set[int]]) -> NDArray:

@@ -183,3 +183,14 @@ def test_a_giant_is_counted_whole():
     seen = measure(sky, components, labels, 0, np.array(at), cKDTree(components.xy))
     assert seen.counts == (3, 3)
     assert seen.box[2] - seen.box[0] > 600
+
+
+def test_without_counted_emission_the_shape_is_that_of_the_components():
+    sky = sky_of(size=70)
+    components = Components(np.array([[25.0, 35.0]]), np.eye(2)[None], np.ones(1), np.zeros(1, int))
+    seen = measure(sky, components, np.zeros(1, int), 0, np.array([0]), cKDTree(components.xy))
+    assert seen.counts == (0, 0)
+    assert seen.box is None
+    beam = sky.beam_pix  # larger than two standard deviations, 2 px
+    np.testing.assert_allclose(seen.shape.box, [25 - beam, 35 - beam, 25 + beam, 35 + beam])
+    np.testing.assert_allclose(seen.shape.centroid, [25, 35])

@@ -24,8 +24,9 @@ from claran_plugin.datasets.radiogalaxynet import read_radiogalaxynet
 from claran_plugin.errors import InputError
 from claran_plugin.images import beam_pix, image_files, pixel_scale, read_image
 from claran_plugin.morphology import CLASSES, class_name, component_labels, count, extent_factor, source_box
-from claran_plugin.simulation import draw_infrared, simulate_subject
+from claran_plugin.simulation import simulate_subject
 from claran_plugin.subjects import PIXELS_PER_BEAM, resample
+from claran_plugin.synthetic_infrared import draw_infrared
 
 WIDE = 200
 """Side of a packed subject, pixels."""

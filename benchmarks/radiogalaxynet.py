@@ -34,6 +34,7 @@ from claran_plugin.datasets.radiogalaxynet import (
     INFRARED_PIXEL_ARCSEC,
     PIXEL_ARCSEC,
     SIGMA_PIX,
+    THRESHOLD,
     annotated_images,
     correlated_noise,
     restore,
@@ -45,8 +46,6 @@ from claran_plugin.pipeline import Associator, associate
 from claran_plugin.subjects import Sky
 
 RMS_JY = 2.5e-5
-THRESHOLD = 3.0
-"""Brightness at the edge of a published island, in units of the noise; not known exactly."""
 LEAST_PEAK = 5.0
 """What a source finder lists, in units of the noise; fainter islands are left to the noise."""
 LINKING_ARCSEC = np.arange(10, 121, 10)

@@ -15,7 +15,7 @@ from claran_plugin.subjects import FIELD_PIXELS
 pytestmark = pytest.mark.usefixtures('require_detector')
 
 FOLDER = Path(__file__).resolve().parents[1] / 'mmdet_configs'
-NAMES = sorted(path.stem for path in FOLDER.glob('*.py') if path.stem != '__init__')
+NAMES = sorted(path.stem for path in FOLDER.glob('claran_*.py'))
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 

@@ -10,7 +10,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from radiogalaxynet_files import write_radiogalaxynet
 
 from claran_plugin.boxes import box_iou
 from claran_plugin.cli import main
@@ -222,6 +222,10 @@ def test_dataset_selects_by_origin_and_fold(detection, packed):
     kept, held_out = names(without_folds=[3]), names(folds=[3])
     assert held_out
     assert sorted(kept + held_out) == sorted(names())
+    first = names(origins=['first'])
+    assert names(shares=dict(first=0.5)) == [name for name in names() if name not in first[len(first) // 2 :]]
+    with pytest.raises(ValueError, match=r"subjects.json: has no subjects of \['galaxies'\], which `shares` names"):
+        names(shares=dict(galaxies=0.5))
 
 
 def test_dataset_refuses_what_is_no_pack(detection, tmp_path):
@@ -481,19 +485,3 @@ def test_radiogalaxynet_without_its_infrared(tmp_path):
     (folder / 'infrared' / 'a.jpg').unlink()
     with pytest.raises(InputError, match=r'no infrared image of a\.png; pack without --infrared'):
         list(radio_galaxy_net(folder, np.random.default_rng(1), infrared=True))
-
-
-def write_radiogalaxynet(folder):
-    """Write one image with one source at (300, 150), and a star at the same place in the infrared."""
-    y, x = np.mgrid[:450, :450]
-    stretched = np.clip(1.2 - ((x - 300) ** 2 + (y - 150) ** 2) / 60, 0, 1) * 65535
-    polygon = [285, 135, 315, 135, 315, 165, 285, 165]
-    annotation = dict(image_id=1, bbox=[290, 140, 20, 20], segmentation=[polygon], keypoints=[300, 150, 2])
-    listing = dict(images=[dict(id=1, file_name='a.png', width=450, height=450)], annotations=[annotation])
-    (folder / 'annotations.json').write_text(json.dumps(listing))
-    (folder / 'radio').mkdir()
-    (folder / 'infrared').mkdir()
-    Image.fromarray(stretched.astype(np.uint16)).save(folder / 'radio' / 'a.png')
-    star = 200 * np.exp(-((x[:225, :225] - 149.75) ** 2 + (y[:225, :225] - 74.75) ** 2) / 4)
-    Image.fromarray(star.astype(np.uint8)).save(folder / 'infrared' / 'a.jpg', quality=95)
-    return folder

@@ -1,10 +1,12 @@
 """``claran dataset``."""
 
 import argparse
+from pathlib import Path
 
 from claran_plugin.catalogue_writing import check_outputs
 from claran_plugin.datasets.cutout_fetching import fetch_cutouts, read_positions
 from claran_plugin.datasets.packing import pack_dataset
+from claran_plugin.datasets.radiogalaxynet_pictures import make_pictures
 from claran_plugin.datasets.rgz_catalogue import published_split, random_split, read_subjects, select
 from claran_plugin.datasets.rgz_dataset import make_dataset, table_paths, tabulate
 from claran_plugin.errors import InputError
@@ -73,6 +75,17 @@ def rgz(args: argparse.Namespace) -> None:
     if not args.quiet:
         print(f'\n{text}')
         print(f'{folder}  {log.seconds():.1f} s')
+
+
+def radiogalaxynet(args: argparse.Namespace) -> None:
+    """Make a COCO data set of pictures from RadioGalaxyNET."""
+    log = Log(args.quiet)
+    numbers = make_pictures(
+        Path(args.folder), Path(args.output), args.fusion, args.seed, overwrite=args.overwrite, log=log
+    )
+    if not args.quiet:
+        print(', '.join(f'{name}: {number} pictures' for name, number in numbers.items()))
+        print(f'{args.output}  {log.seconds():.1f} s')
 
 
 def fetch(args: argparse.Namespace) -> None:

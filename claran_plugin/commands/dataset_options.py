@@ -15,6 +15,7 @@ def add_dataset(commands: Any) -> None:
     kinds = dataset.add_subparsers(required=True, metavar='COMMAND')
     _add_pack(kinds)
     _add_rgz(kinds)
+    _add_radiogalaxynet(kinds)
     _add_fetch(kinds)
 
 
@@ -67,6 +68,21 @@ def _add_rgz(kinds: Any) -> None:
     parser.add_argument(
         '--test-share', type=share, default=0.4284, metavar='SHARE', help='of the random split (default: 0.4284)'
     )
+    add_outputs(parser, None)
+
+
+def _add_radiogalaxynet(kinds: Any) -> None:
+    parser = add_command(
+        kinds,
+        'radiogalaxynet',
+        'make a COCO data set of fused pictures from RadioGalaxyNET, with its own four classes and boxes',
+        'dataset.radiogalaxynet',
+    )
+    parser.add_argument('folder', metavar='DIR', help='RadioGalaxyNET: train/ and val/ with their annotations.json')
+    parser.add_argument(
+        '--fusion', choices=('S', 'SI'), default='SI', help='of radio alone, or with infrared (default: SI)'
+    )
+    parser.add_argument('--seed', type=whole, default=1, metavar='N', help='of the noise (default: 1)')
     add_outputs(parser, None)
 
 

@@ -23,6 +23,8 @@ from claran_plugin.subjects import PIXELS_PER_BEAM, resample
 BEAM_ARCSEC = 12.0
 PIXEL_ARCSEC = 2.0
 INFRARED_PIXEL_ARCSEC = 4.0
+THRESHOLD = 3.0
+"""Brightness at the edge of a published island, in units of the noise; not known exactly."""
 SIGMA_PIX = BEAM_ARCSEC / 2.3548 / PIXEL_ARCSEC
 KEEP_ALL_RADIO, KEEP_ALL_INFRARED = 0.25, 0.6
 """Share of the images whose islands are all kept (`thin_out`): for radio alone, and together with infrared."""

@@ -1,7 +1,8 @@
 """Packed training subjects: wide cut-outs in one array and their sources in one JSON file."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ class PackedSubjects(SeededDraws, BaseDataset):
         Use only subjects of these origins.
     folds, without_folds : sequences of int, optional
         Use only, or leave out, these folds of the subjects that have one.
+    shares : mapping of str to float, optional
+        Use only this share of the subjects of an origin, its first ones (for learning curves).
     """
 
     METAINFO = dict(classes=CLASSES)
@@ -40,9 +43,11 @@ class PackedSubjects(SeededDraws, BaseDataset):
         origins: Sequence[str] | None = None,
         folds: Sequence[int] | None = None,
         without_folds: Sequence[int] = (),
+        shares: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         self.origins, self.folds, self.without_folds = origins, folds, tuple(without_folds)
+        self.shares = dict(shares or {})
         self._wide: np.ndarray | None = None
         self._infrared: np.ndarray | None = None
         super().__init__(data_root=data_root, serialize_data=False, **kwargs)
@@ -57,8 +62,16 @@ class PackedSubjects(SeededDraws, BaseDataset):
         listing = json.loads(path.read_text())
         if tuple(listing['classes']) != CLASSES:
             raise ValueError(f'{path}: has the classes {listing["classes"]}, expected {list(CLASSES)}')
-        data_list = []
+        present = Counter(subject['origin'] for subject in listing['subjects'])
+        if unknown := sorted(set(self.shares) - set(present)):
+            raise ValueError(f'{path}: has no subjects of {unknown}, which `shares` names; it has {sorted(present)}')
+        most = {origin: self.shares.get(origin, 1) * number for origin, number in present.items()}
+        data_list: list[dict[str, Any]] = []
+        met: Counter[str] = Counter()
         for index, subject in enumerate(listing['subjects']):
+            met[subject['origin']] += 1
+            if met[subject['origin']] > most[subject['origin']]:
+                continue
             fold = subject.get('fold', -1)
             if self.origins is not None and subject['origin'] not in self.origins:
                 continue

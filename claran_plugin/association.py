@@ -11,9 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array, csc_array
-from scipy.sparse.csgraph import connected_components
 
 from claran_plugin.claims import (
     CERTAIN,
@@ -21,10 +18,11 @@ from claran_plugin.claims import (
     Components,
     Detections,
     Hypothesis,
-    Surroundings,
     claims,
     members_of,
 )
+from claran_plugin.division import Surroundings
+from claran_plugin.exact_partition import SetPartition
 from claran_plugin.morphology import CLASSES
 
 SHOWN_TOGETHER = 4.0
@@ -95,16 +93,15 @@ def associate(
         if known is None or hypothesis.evidence > known.evidence:
             best[hypothesis.members] = hypothesis
     considered = _limited(list(best.values()), larger)
-    chosen, margins = [], []
-    for cluster in _clusters(considered, n):
-        selected, margin = _solve(cluster)
-        chosen += selected
-        margins += margin
+    evidence = np.array([hypothesis.evidence for hypothesis in considered])
+    solved = SetPartition([hypothesis.members for hypothesis in considered], evidence, components.island)
+    chosen = [considered[index] for index in solved.chosen]
+    margins = np.minimum(solved.margin, CERTAIN)
     labels = np.full(n, -1)
     order = np.argsort([min(h.members) for h in chosen])
     for label, index in enumerate(order):
         labels[list(chosen[index].members)] = label
-    return Partition(labels, [chosen[i] for i in order], np.array(margins)[order], considered)
+    return Partition(labels, [chosen[i] for i in order], margins[order], considered)
 
 
 def _defaults(island: NDArray) -> list[Hypothesis]:
@@ -137,51 +134,3 @@ def _limited(hypotheses: list[Hypothesis], larger: Sequence[Hypothesis]) -> list
         most = min((limit for whole, limit in holding if hypothesis.members < whole.members), default=np.inf)
         limited.append(hypothesis._replace(evidence=min(hypothesis.evidence, most)))
     return limited
-
-
-def _clusters(hypotheses: list[Hypothesis], n: int) -> list[list[Hypothesis]]:
-    """Divide hypotheses into clusters that share no component."""
-    rows = np.concatenate([np.full(len(h.members), i) for i, h in enumerate(hypotheses)])
-    columns = np.concatenate([list(h.members) for h in hypotheses])
-    size = len(hypotheses) + n
-    graph = coo_array((np.ones(len(rows)), (rows, columns + len(hypotheses))), shape=(size, size))
-    _, part = connected_components(graph, directed=False)
-    clusters: dict[int, list[Hypothesis]] = defaultdict(list)
-    for hypothesis, number in zip(hypotheses, part, strict=False):
-        clusters[int(number)].append(hypothesis)
-    return list(clusters.values())
-
-
-def _solve(cluster: list[Hypothesis]) -> tuple[list[Hypothesis], list[float]]:
-    """Find the exact partition of greatest evidence of one cluster, and each chosen set's margin."""
-    if len(cluster) == 1:
-        return cluster, [CERTAIN]
-    evidence = np.array([h.evidence for h in cluster])
-    elements = sorted(set().union(*(h.members for h in cluster)))
-    place = {element: i for i, element in enumerate(elements)}
-    rows = np.concatenate([[place[m] for m in h.members] for h in cluster])
-    columns = np.concatenate([np.full(len(h.members), i) for i, h in enumerate(cluster)])
-    exactly_once = LinearConstraint(csc_array((np.ones(len(rows)), (rows, columns))), 1, 1)
-    chosen = _best_choice(evidence, exactly_once, np.ones(len(cluster)))
-    if chosen is None:  # the islands, or else their components, are always one
-        raise RuntimeError(f'no exact partition of {len(elements)} components found among {len(cluster)} sets')
-    total = evidence[chosen].sum()
-    margins = []
-    for index in chosen:
-        allowed = np.ones(len(cluster))
-        allowed[index] = 0
-        without = _best_choice(evidence, exactly_once, allowed)
-        margins.append(CERTAIN if without is None else min(total - evidence[without].sum(), CERTAIN))
-    return [cluster[i] for i in chosen], margins
-
-
-def _best_choice(evidence: NDArray, exactly_once: LinearConstraint, allowed: NDArray) -> NDArray | None:
-    # HiGHS would stop within 0.01 % of the best
-    result = milp(
-        -evidence,
-        constraints=exactly_once,
-        bounds=Bounds(0, allowed),
-        integrality=np.ones(len(evidence)),
-        options=dict(mip_rel_gap=0),
-    )
-    return np.flatnonzero(result.x > 0.5) if result.success else None

@@ -1,25 +1,21 @@
 """Detections -> hypotheses: which components may be one source, and what speaks for it.
 
 Every component is a set of sample points drawn from its fitted Gaussian; the share of them inside a box is the share
-of its flux that the box holds. A box claims the islands of which it holds more than half. As ClaRAN's boxes are square,
-unrelated neighbours lie inside some, so a detection is divided among the subsets of its islands: by how well the box
-and the number of components that the detector sees fit those of the subset, by how many unrelated neighbours such a box
-holds on average in this image, and by how seldom a source has islands too faint to be counted. Detections from
-overlapping fields of view that claim the same set are one hypothesis, whose probability is the mean over all fields
-that could see it.
+of its flux that the box holds. A box claims the islands of which it holds more than half; a detection is divided among
+their subsets (`division`). Detections from overlapping fields of view that claim the same set are one hypothesis, whose
+probability is the mean over all fields that could see it.
 """
 
-import itertools
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from claran_plugin.boxes import box_iou
-from claran_plugin.morphology import CLASSES, box_around, components_of
+from claran_plugin.division import Division, Surroundings
+from claran_plugin.morphology import CLASSES
 
 MIN_SHARE = 0.5
 """A box claims a component of whose flux it holds more than this."""
@@ -33,22 +29,6 @@ VIEW_PIX = 33.0
 """How fast a field of view loses weight with the distance of a source from its middle, field pixels."""
 CERTAIN = 8.0
 """Log odds beyond which nothing is added."""
-MOST_DIVIDED = 6
-"""Of a box's islands, only so many, the brightest, are left out one by one; the others go with the whole."""
-WRONG_NUMBER = 0.2
-"""By which factor a set is less likely for each component more or fewer than the detector sees."""
-MOST_WRONG = 20
-"""Differences in number beyond which it does not matter any more."""
-FITTING_IOU = 0.8
-"""A set whose box overlaps the detector's as much as this fits as well as can be told."""
-IOU_POWER = 1.5
-"""How fast a set gets unlikely as its box overlaps the detector's less."""
-FAINT_MEMBER = 0.1
-"""How likely a source has an island that is too faint to be counted as a component."""
-STRANGER = 0.4
-"""Unrelated islands in a box, as a fraction of those at the image's mean density; at most one, at least 0.01."""
-UNRESOLVED_MEMBER = 0.3
-"""How likely a source that is much larger than the beam has an island that is not."""
 
 
 class Detections(NamedTuple):
@@ -123,28 +103,6 @@ class Hypothesis(NamedTuple):
     scale: int = 1
 
 
-class Surroundings(NamedTuple):
-    """What the image tells of the source finder's islands.
-
-    Attributes
-    ----------
-    components : mapping of int to mapping of int to (4,) array
-        For each island the bounding boxes (xyxy, pixels) of the components that are counted on it, by their numbers
-        on the image; none where it is too faint.
-    outlines : mapping of int to (4,) array
-        Bounding box of each island.
-    area : float
-        Of the image, square pixels.
-    resolved : frozenset of int, optional
-        Islands larger than the beam, where that tells parts of a source from strangers: on a coarser sky.
-    """
-
-    components: Mapping[int, Mapping[int, NDArray]]
-    outlines: Mapping[int, NDArray]
-    area: float
-    resolved: frozenset[int] | None = None
-
-
 def unit_disc_points(number: int = 37) -> NDArray:
     """Give points (number, 2) that represent a two-dimensional Gaussian of unit variance, evenly and symmetrically."""
     k = np.arange(number)
@@ -187,6 +145,7 @@ def claims(
     # set -> field of view -> its likeliest detection, how likely that is the set, logarithm of how surely it holds it
     found: dict[frozenset[int], dict[int, tuple[int, float, float]]] = defaultdict(dict)
     islands = members_of(components.island)
+    division = None if surroundings is None else Division(surroundings, len(islands))
     middles = cKDTree(centres)
     near = cKDTree(components.xy).query_ball_point(centres, step * field_pixels / 2 * 1.1, p=np.inf)
     for number, indices in members_of(field).items():
@@ -194,7 +153,7 @@ def claims(
             continue
         local = np.array(sorted(near[number]))
         for index, claimed in zip(indices, _claimed(components, local, boxes[indices], islands), strict=True):
-            sets = claimed.divided(boxes[index], probabilities[index], islands, surroundings)
+            sets = claimed.divided(boxes[index], probabilities[index], islands, division)
             sets += claimed.piecemeal(float(probabilities[index].sum()))
             for members, probability, certainty in sets:
                 known = found[members].get(number)
@@ -248,17 +207,16 @@ class _Claimed(NamedTuple):
         box: NDArray,
         probabilities: NDArray,
         islands: Mapping[int, NDArray],
-        surroundings: Surroundings | None,
+        division: Division | None,
     ) -> list[tuple[frozenset[int], float, float]]:
         """Divide a detection among the sets of islands that it may be; give components, probability, log certainty."""
         if not self.held:
             return []
         total = float(probabilities.sum())
-        choices = [tuple(self.held)]
+        choices: Sequence[tuple[int, ...]] = [tuple(self.held)]
         shares: NDArray = np.ones(1)
-        if surroundings is not None and len(self.held) > 1:
-            choices = _choices(self.held, surroundings)
-            shares = _fit(choices, box, probabilities / total, surroundings, len(islands))
+        if division is not None and len(self.held) > 1:
+            choices, shares = division.shares(frozenset(self.held), box, probabilities / total)
         return [
             (
                 frozenset(int(member) for island in chosen for member in islands[island]),
@@ -307,78 +265,6 @@ def _claimed(components: Components, local: NDArray, boxes: NDArray, islands: Ma
         )
         for d in range(len(boxes))
     ]
-
-
-def _choices(held: Mapping[int, float], surroundings: Surroundings) -> list[tuple[int, ...]]:
-    """List the subsets of some islands; where they are many, only the largest ones are left out by themselves."""
-
-    def size(island: int) -> float:
-        box = surroundings.outlines[island]
-        return float(np.prod(box[2:] - box[:2]))
-
-    resolved = surroundings.resolved or frozenset()
-    ranked = sorted(
-        held, key=lambda island: (island not in resolved, -len(surroundings.components[island]), -size(island), island)
-    )
-    first = ranked[:MOST_DIVIDED]
-    subsets = [chosen for n in range(1, len(first) + 1) for chosen in itertools.combinations(first, n)]
-    return subsets if len(first) == len(ranked) else [*subsets, tuple(ranked)]
-
-
-def _fit(
-    choices: list[tuple[int, ...]], box: NDArray, probabilities: NDArray, surroundings: Surroundings, n_islands: int
-) -> NDArray:
-    """Tell how a detection is divided among sets of islands; the shares add up to 1, but for variants of one."""
-    area = float(np.prod(box[2:] - box[:2]))
-    held = set(itertools.chain.from_iterable(choices))
-    resolved = surroundings.resolved
-
-    def stranger(number: int, among_held: int) -> float:
-        """Give how many of `number` islands of one kind are expected in the box beside the source's own."""
-        density = max(number - among_held, 0.5) / max(surroundings.area - area, area)
-        return float(np.clip(STRANGER * density * area, 0.01, 1))
-
-    if resolved is None:
-        expected = dict.fromkeys(held, stranger(n_islands, len(held)))
-    else:
-        large = held & resolved
-        of_large = stranger(len(resolved), len(large))
-        of_small = stranger(n_islands - len(resolved), len(held - large))
-        expected = {island: of_large if island in resolved else of_small for island in held}
-    seen = np.array([components_of(name) for name in CLASSES])
-    boxes, weight = [], []
-    for chosen in choices:
-        counted = {number: bounds for island in chosen for number, bounds in surroundings.components[island].items()}
-        faint = sum(not surroundings.components[island] for island in chosen)
-        shapes = list(counted.values()) or [surroundings.outlines[island] for island in chosen]
-        boxes.append(box_around(np.array(shapes), n_peaks=3))
-        number = max(len(counted), 1)
-        fitting = float(probabilities @ WRONG_NUMBER ** np.minimum(np.abs(number - seen), MOST_WRONG))
-        left_out = sum(np.log(expected[island]) for island in held - set(chosen))
-        small = 0 if resolved is None else len(set(chosen) - resolved)
-        likely = max(faint - (not counted), 0) * np.log(FAINT_MEMBER) + small * np.log(UNRESOLVED_MEMBER)
-        weight.append(np.log(fitting) + left_out + likely)
-    overlap = box_iou(box[None], np.array(boxes))[0]
-    result = np.array(weight) + IOU_POWER * np.log(np.clip(overlap / FITTING_IOU, 0.05, 1))
-    result = np.exp(result - result.max())
-    return _with_variants(result / result.sum(), choices, surroundings.resolved)
-
-
-def _with_variants(shares: NDArray, choices: list[tuple[int, ...]], resolved: frozenset[int] | None) -> NDArray:
-    """Let the likeliest of the sets that have the same resolved islands stand for all of them.
-
-    Whether a small island more belongs to a large source is another question than whether there is such a source.
-    """
-    if resolved is None:
-        return shares
-    variants: dict[frozenset[int], list[int]] = defaultdict(list)
-    for number, chosen in enumerate(choices):
-        variants[resolved & frozenset(chosen)].append(number)
-    shares = shares.copy()
-    for core, numbers in variants.items():
-        if core and shares[numbers].max() > 0:
-            shares[numbers] *= shares[numbers].sum() / shares[numbers].max()
-    return shares
 
 
 def log_odds(probability: float) -> float:

@@ -7,7 +7,8 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from claran_plugin.claims import Components, Surroundings, members_of
+from claran_plugin.claims import Components, members_of
+from claran_plugin.division import Surroundings
 from claran_plugin.errors import InputError
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import EIGHT_CONNECTED, component_labels

@@ -145,9 +145,12 @@ def test_order_of_components_does_not_matter(scene, seed):
 def test_the_partition_is_the_best_of_all(scene):
     parts, found, centres, step = scene
     offered = claims(parts, found, centres, step, FIELD) + association._defaults(parts.island)
-    evidence: dict = {}
+    best: dict = {}
     for h in offered:  # a poor detection does not tell against what needs none
-        evidence[h.members] = max(h.evidence, evidence.get(h.members, -np.inf))
+        if h.members in best:
+            h = h._replace(evidence=max(h.evidence, best[h.members].evidence))
+        best[h.members] = h
+    evidence = {h.members: h.evidence for h in association._limited(list(best.values()), [])}
     totals = sorted(
         (
             (sum(evidence[block] for block in blocks), frozenset(blocks))

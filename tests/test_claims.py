@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from test_association import FIELD, components, sources
 
 from claran_plugin.association import associate
-from claran_plugin.claims import Detections, Surroundings, claims
+from claran_plugin.claims import Detections, claims
+from claran_plugin.division import Surroundings
 from claran_plugin.footprints import surroundings
 from claran_plugin.morphology import CLASSES, box_around
 from claran_plugin.simulation import simulate_field

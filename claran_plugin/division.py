@@ -1,0 +1,174 @@
+"""How a detection is divided among the sets of islands that it may be.
+
+ClaRAN's boxes are square, so unrelated neighbours lie inside some. What decides among the subsets of the islands in a
+box is how well the box and the number of components that the detector sees fit those of the subset, how many unrelated
+neighbours such a box holds on average in this image, and how seldom a source has islands too faint to be counted.
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claran_plugin.boxes import box_iou
+from claran_plugin.morphology import CLASSES, box_around, components_of
+
+MOST_DIVIDED = 6
+"""Of a box's islands, only so many, the brightest, are left out one by one; the others go with the whole."""
+WRONG_NUMBER = 0.2
+"""By which factor a set is less likely for each component more or fewer than the detector sees."""
+MOST_WRONG = 20
+"""Differences in number beyond which it does not matter any more."""
+FITTING_IOU = 0.8
+"""A set whose box overlaps the detector's as much as this fits as well as can be told."""
+IOU_POWER = 1.5
+"""How fast a set gets unlikely as its box overlaps the detector's less."""
+FAINT_MEMBER = 0.1
+"""How likely a source has an island that is too faint to be counted as a component."""
+STRANGER = 0.4
+"""Unrelated islands in a box, as a fraction of those at the image's mean density; at most one, at least 0.01."""
+UNRESOLVED_MEMBER = 0.3
+"""How likely a source that is much larger than the beam has an island that is not."""
+SEEN = np.array([components_of(name) for name in CLASSES])
+"""Components that each class has."""
+
+
+class Surroundings(NamedTuple):
+    """What the image tells of the source finder's islands.
+
+    Attributes
+    ----------
+    components : mapping of int to mapping of int to (4,) array
+        For each island the bounding boxes (xyxy, pixels) of the components that are counted on it, by their numbers
+        on the image; none where it is too faint.
+    outlines : mapping of int to (4,) array
+        Bounding box of each island.
+    area : float
+        Of the image, square pixels.
+    resolved : frozenset of int, optional
+        Islands larger than the beam, where that tells parts of a source from strangers: on a coarser sky.
+    """
+
+    components: Mapping[int, Mapping[int, NDArray]]
+    outlines: Mapping[int, NDArray]
+    area: float
+    resolved: frozenset[int] | None = None
+
+
+class _Sets(NamedTuple):
+    """The m sets among which a detection that holds some islands is divided, whatever its box and classes are.
+
+    `boxes` (m, 4) are ClaRAN's boxes around their counted components, `number` (m,) how many these are. `prior` (m,) is
+    the logarithm of how seldom a source has such members; `left_out` (m, 2) counts the islands that are held but not in
+    the set, large and small ones, of `held` (2,). `variants` are sets that differ in small islands only.
+    """
+
+    choices: list[tuple[int, ...]]
+    boxes: NDArray
+    number: NDArray
+    prior: NDArray
+    left_out: NDArray
+    held: NDArray
+    variants: list[NDArray]
+
+
+class Division:
+    """Divides detections among sets of islands.
+
+    Parameters
+    ----------
+    surroundings : Surroundings
+    n_islands : int
+        Islands on the image.
+    """
+
+    def __init__(self, surroundings: Surroundings, n_islands: int) -> None:
+        self.surroundings = surroundings
+        n_large = n_islands if surroundings.resolved is None else len(surroundings.resolved)
+        self.number = np.array([n_large, n_islands - n_large])
+        self._sets: dict[frozenset[int], _Sets] = {}
+
+    def shares(
+        self, held: frozenset[int], box: NDArray, probabilities: NDArray
+    ) -> tuple[list[tuple[int, ...]], NDArray]:
+        """Divide a detection.
+
+        Parameters
+        ----------
+        held : frozenset of int
+            The islands that its box claims.
+        box : (4,) array
+            xyxy, pixels of the image.
+        probabilities : (6,) array
+            Of the classes; they add up to 1.
+
+        Returns
+        -------
+        choices : list of m tuples of int
+            Sets of islands.
+        shares : (m,) array
+            They add up to 1, but for variants of one set.
+        """
+        sets = self._sets.get(held)
+        if sets is None:
+            sets = self._sets[held] = self._list(held)
+        area = float(np.prod(box[2:] - box[:2]))
+        density = np.maximum(self.number - sets.held, 0.5) / max(self.surroundings.area - area, area)
+        strangers = np.clip(STRANGER * density * area, 0.01, 1)  # expected in the box beside the source's own
+        wrong = np.minimum(np.abs(sets.number[:, None] - SEEN), MOST_WRONG)
+        fitting = np.log(WRONG_NUMBER**wrong @ probabilities)
+        overlap = box_iou(box[None], sets.boxes)[0]
+        result = fitting + sets.left_out @ np.log(strangers) + sets.prior
+        result += IOU_POWER * np.log(np.clip(overlap / FITTING_IOU, 0.05, 1))
+        result = np.exp(result - result.max())
+        shares = result / result.sum()
+        # The likeliest variant stands for all: whether a small island more belongs to a large source is another
+        # question than whether there is such a source.
+        for numbers in sets.variants:
+            most = shares[numbers].max()
+            if most > 0:
+                shares[numbers] *= shares[numbers].sum() / most
+        return sets.choices, shares
+
+    def _list(self, held: frozenset[int]) -> _Sets:
+        """List the sets; where the islands are many, only the largest ones are left out by themselves."""
+        resolved, counted = self.surroundings.resolved, self.surroundings.components
+        outlines = self.surroundings.outlines
+        large = held if resolved is None else held & resolved
+
+        def rank(island: int) -> tuple[bool, int, float, int]:
+            low, high = np.split(outlines[island], 2)
+            is_small = resolved is not None and island not in resolved
+            return is_small, -len(counted[island]), -float(np.prod(high - low)), island
+
+        ranked = sorted(held, key=rank)
+        first = ranked[:MOST_DIVIDED]
+        choices = [chosen for n in range(1, len(first) + 1) for chosen in itertools.combinations(first, n)]
+        if len(first) < len(ranked):
+            choices.append(tuple(ranked))
+        boxes, number, prior, left_out = [], [], [], []
+        variants: dict[frozenset[int], list[int]] = defaultdict(list)
+        for index, chosen in enumerate(choices):
+            components = {name: bounds for island in chosen for name, bounds in counted[island].items()}
+            shapes = list(components.values()) or [outlines[island] for island in chosen]
+            boxes.append(box_around(np.array(shapes), n_peaks=3))
+            number.append(max(len(components), 1))
+            faint = max(sum(not counted[island] for island in chosen) - (not components), 0)
+            n_large = len(large.intersection(chosen))
+            n_small = len(chosen) - n_large
+            prior.append(faint * np.log(FAINT_MEMBER) + n_small * np.log(UNRESOLVED_MEMBER))
+            left_out.append((len(large) - n_large, len(held) - len(large) - n_small))
+            if resolved is not None and n_large:
+                variants[large.intersection(chosen)].append(index)
+        return _Sets(
+            choices,
+            np.array(boxes),
+            np.array(number),
+            np.array(prior),
+            np.array(left_out),
+            np.array([len(large), len(held) - len(large)]),
+            [np.array(numbers) for numbers in variants.values() if len(numbers) > 1],
+        )

@@ -5,16 +5,15 @@ _base_ = ['./_base_/models/claran_compact.py', './_base_/schedules/compact.py', 
 data_root = 'data/radiogalaxynet'
 metainfo = dict(classes=('FR-II', 'FR-I', 'FR-X', 'R'))
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-load = dict(type='LoadImageFromFile')
+load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)]
 resize = dict(type='Resize', scale=(300, 300), keep_ratio=False)  # leaves the picture as it is, sets scale_factor
 train_pipeline = [
-    load,
-    dict(type='LoadAnnotations', with_bbox=True),
+    *load,
     resize,
     dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
     dict(type='PackDetInputs', meta_keys=(*meta_keys, 'flip', 'flip_direction')),
 ]
-test_pipeline = [load, resize, dict(type='PackDetInputs', meta_keys=meta_keys)]
+test_pipeline = [*load, resize, dict(type='PackDetInputs', meta_keys=meta_keys)]
 
 train_dataloader = dict(
     batch_size=4,

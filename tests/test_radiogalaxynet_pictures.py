@@ -78,7 +78,6 @@ def test_one_iteration_of_training_and_its_score(published, tmp_path, require_de
     config.train_dataloader.batch_size = 1
     config.val_evaluator.ann_file = config.test_evaluator.ann_file = str(tmp_path / 'data' / 'val.json')
     config.train_cfg.update(max_iters=1, val_interval=1)
-    config.custom_hooks = []
     config.default_hooks.pop('visualization')
     config.work_dir = str(tmp_path / 'work')
     runner = ClaranRunner.from_cfg(config)

@@ -39,6 +39,7 @@ from claran_plugin.datasets.radiogalaxynet import (
     correlated_noise,
     restore,
 )
+from claran_plugin.emission import measure_islands
 from claran_plugin.evaluation.association_scores import exact_recovery, friends_of_friends
 from claran_plugin.footprints import island_components
 from claran_plugin.morphology import EIGHT_CONNECTED
@@ -128,7 +129,8 @@ def read_fields(folder: Path, limit: int | None) -> Iterator[Field]:
         labels, n = ndimage.label(stretched > 0, EIGHT_CONNECTED)
         bright = np.concatenate([[0], ndimage.maximum(restored, labels, np.arange(1, n + 1))]) > LEAST_PEAK
         labels, _ = ndimage.label(bright[labels], EIGHT_CONNECTED)
-        components = island_components(Sky(image), labels)
+        sky = Sky(image)
+        components = island_components(sky, measure_islands(sky, labels))
         xy = np.stack(image.wcs.world_to_pixel_values(components['RA'], components['DEC']), axis=-1)
         truth = true_sets(labels, sources)
         keypoints = np.array([annotation['keypoints'][:2] for annotation in annotations], float).reshape(-1, 2)

@@ -1,5 +1,7 @@
 """Noise of an image, contour lines and the hull around them."""
 
+from collections.abc import Sequence
+
 import contourpy
 import numpy as np
 import shapely
@@ -15,6 +17,8 @@ SAMPLES_PER_BEAM = 2.0
 CLIP_SIGMA = 3.0
 """Pixels this far above a box's median are emission, not noise."""
 CLIP_ROUNDS = 5
+MOST_SAMPLES = 4_000_000
+"""Pixels that the noise of a whole image is taken from at most."""
 MIN_FILLED = 0.25
 """Share of a box that must not be blank for its noise to count."""
 LOWER_SIGMA_QUANTILE = 0.158655
@@ -44,7 +48,57 @@ def noise(data: NDArray, mask: NDArray | None = None) -> float:
     return float(MAD_TO_SIGMA * np.median(np.abs(values - np.median(values))))
 
 
-def noise_map(data: NDArray, beam_pix: float, *, box_beams: float = NOISE_BOX_BEAMS) -> NDArray:
+class NoiseMap:
+    """The noise of an image as a function of the pixel, interpolated between the middles of boxes where it is wanted.
+
+    Takes part in slicing, ``noise_map[ys, xs]``, and `numpy.asarray`; both give float32 arrays.
+
+    Parameters
+    ----------
+    grid : (my, mx) array
+        Noise of the boxes.
+    sides : (y, x)
+        Sides of a box, pixels.
+    shape : (ny, nx)
+        Of the image.
+    """
+
+    ndim = 2
+
+    def __init__(self, grid: NDArray, sides: Sequence[int], shape: Sequence[int]) -> None:
+        self.grid, self.sides, self.shape = np.asarray(grid, np.float32), tuple(sides), tuple(shape)
+
+    @classmethod
+    def constant(cls, value: float, shape: Sequence[int]) -> 'NoiseMap':
+        """Make a map that is the same everywhere."""
+        return cls(np.full((1, 1), value), shape, shape)
+
+    @property
+    def median(self) -> float:
+        """Median over the boxes."""
+        return float(np.median(self.grid))
+
+    def __getitem__(self, window: tuple[slice, slice]) -> NDArray:
+        """Interpolate linearly between the middles of boxes; constant beyond the outer ones."""
+        low, weight = [], []
+        for n_boxes, size, n, part in zip(self.grid.shape, self.sides, self.shape, window, strict=True):
+            place = np.clip((np.arange(*part.indices(n)) + 0.5) / size - 0.5, 0, n_boxes - 1)
+            low.append(np.minimum(place.astype(int), max(n_boxes - 2, 0)))
+            weight.append((place - low[-1]).astype(np.float32))
+        (y, x), (wy, wx) = low, weight
+        if self.grid.size == 1:
+            return np.full((len(y), len(x)), self.grid[0, 0])
+        right = np.minimum(x + 1, self.grid.shape[1] - 1)
+        rows = (self.grid[:, x] * (1 - wx) + self.grid[:, right] * wx).astype(np.float32)
+        steps = np.diff(rows, axis=0, append=rows[-1:])
+        return steps[y] * wy[:, None] + rows[y]
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> NDArray:
+        """Give the whole map."""
+        return self[:, :].astype(dtype or np.float32, copy=False)
+
+
+def noise_map(data: NDArray, beam_pix: float, *, box_beams: float = NOISE_BOX_BEAMS) -> NoiseMap:
     """Map the local noise of an image.
 
     The image is divided into boxes. In each, the noise is the distance from the median down to the 15.9 % quantile,
@@ -63,26 +117,31 @@ def noise_map(data: NDArray, beam_pix: float, *, box_beams: float = NOISE_BOX_BE
 
     Returns
     -------
-    (ny, nx) float32 array, in the unit of `data`, finite everywhere; where no box can be measured, the noise of the
-    whole image
+    NoiseMap of shape (ny, nx), in the unit of `data`, finite everywhere; where no box can be measured, the noise of
+    the whole image (of every so many pixels where it is large)
     """
+    shape = np.shape(data)
     stride = max(int(beam_pix / SAMPLES_PER_BEAM), 1)
-    samples = np.asarray(data, np.float32)[::stride, ::stride]
+    n_samples = [-(-n // stride) for n in shape]
     side = max(box_beams * beam_pix / stride, 8.0)
-    n_boxes = [max(round(n / side), 1) for n in samples.shape]
-    sides = [-(-n // boxes) for n, boxes in zip(samples.shape, n_boxes, strict=True)]
-    n_boxes = [-(-n // size) for n, size in zip(samples.shape, sides, strict=True)]
-    padding = [(0, boxes * size - n) for n, boxes, size in zip(samples.shape, n_boxes, sides, strict=True)]
-    padded = np.pad(np.where(np.isfinite(samples), samples, np.nan), padding, constant_values=np.nan)
-    boxes = padded.reshape(n_boxes[0], sides[0], n_boxes[1], sides[1]).swapaxes(1, 2).reshape(-1, sides[0] * sides[1])
-
-    rms = _lower_sigma(boxes).reshape(n_boxes)
+    n_boxes = [max(round(n / side), 1) for n in n_samples]
+    sides = [-(-n // boxes) for n, boxes in zip(n_samples, n_boxes, strict=True)]
+    n_boxes = [-(-n // size) for n, size in zip(n_samples, sides, strict=True)]
+    width = n_boxes[1] * sides[1]
+    rms = np.empty(n_boxes, np.float32)
+    for row in range(n_boxes[0]):
+        first = row * sides[0] * stride
+        samples = np.asarray(data[first : first + sides[0] * stride : stride, ::stride], np.float32)
+        padded = np.full((sides[0], width), np.nan, np.float32)
+        padded[: len(samples), : n_samples[1]] = np.where(np.isfinite(samples), samples, np.nan)
+        rms[row] = _lower_sigma(padded.reshape(sides[0], n_boxes[1], sides[1]).swapaxes(0, 1).reshape(n_boxes[1], -1))
     known = rms > 0
     if not known.any():
-        return np.full(np.shape(data), noise(data), np.float32)
+        few = max(int(np.sqrt(shape[0] * shape[1] / MOST_SAMPLES)), 1)
+        return NoiseMap.constant(noise(data[::few, ::few]), shape)
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     rms = ndimage.median_filter(rms[tuple(nearest)], 3, mode='nearest')
-    return _interpolate(rms, [size * stride for size in sides], np.shape(data))
+    return NoiseMap(rms, [size * stride for size in sides], shape)
 
 
 def _lower_sigma(boxes: NDArray) -> NDArray:
@@ -101,24 +160,6 @@ def _lower_sigma(boxes: NDArray) -> NDArray:
             break
         kept = below
     return np.where(filled, sigma, 0)
-
-
-def _interpolate(grid: NDArray, sides: list[int], shape: tuple[int, ...]) -> NDArray:
-    """Interpolate linearly between the centres of boxes of `sides` (y, x) pixels; constant beyond the outer ones."""
-    low, weight = [], []
-    for n_boxes, size, n in zip(grid.shape, sides, shape, strict=True):
-        place = np.clip((np.arange(n) + 0.5) / size - 0.5, 0, n_boxes - 1)
-        low.append(np.minimum(place.astype(int), max(n_boxes - 2, 0)))
-        weight.append((place - low[-1]).astype(np.float32))
-    (y, x), (wy, wx) = low, weight
-    right = np.minimum(x + 1, grid.shape[1] - 1)
-    rows = (grid[:, x] * (1 - wx) + grid[:, right] * wx).astype(np.float32)
-    steps = np.diff(rows, axis=0, append=rows[-1:])
-    out = np.empty(shape, np.float32)
-    for i in range(shape[0]):  # row by row: no temporary of the size of the image
-        np.multiply(steps[y[i]], wy[i], out=out[i])
-        out[i] += rows[y[i]]
-    return out
 
 
 def contour_lines(data: NDArray, level: float) -> list[NDArray]:

@@ -5,13 +5,13 @@ from astropy import units as u
 from astropy.table import QTable, Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from claran_plugin.claims import Components, members_of
 from claran_plugin.division import Surroundings
+from claran_plugin.emission import Emission, find_emission
 from claran_plugin.errors import InputError
 from claran_plugin.images import pixel_scale
-from claran_plugin.morphology import EIGHT_CONNECTED, component_labels
+from claran_plugin.morphology import COMPONENT_SIGMA, least_component_area
 from claran_plugin.subjects import Sky
 
 ISLAND_SIGMA = 3.0
@@ -61,12 +61,8 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
 
 def islands_of(xy: NDArray, sky: Sky) -> NDArray:
     """Tell which island of emission each pixel position (n, 2) lies on; -1 for none."""
-    labels, _ = ndimage.label(np.nan_to_num(sky.radio.data) > ISLAND_SIGMA * sky.rms, EIGHT_CONNECTED)
-    x, y = np.round(xy).astype(int).T
-    inside = (x >= 0) & (y >= 0) & (x < labels.shape[1]) & (y < labels.shape[0])
-    island = np.full(len(xy), -1)
-    island[inside] = labels[y[inside], x[inside]]
-    return np.where(island > 0, island, -1)
+    near = find_emission(sky, ISLAND_SIGMA, xy=xy, reach=0).near
+    return np.array([min(islands, default=-1) for islands in near], int)
 
 
 def surroundings(components: Components, sky: Sky) -> Surroundings:
@@ -75,15 +71,12 @@ def surroundings(components: Components, sky: Sky) -> Surroundings:
     A component of a source is counted as Radio Galaxy Zoo does (`morphology.component_labels`), on the image's own
     pixels, and belongs to every island that has a component of the catalogue within half a beam of it.
     """
-    snr = np.nan_to_num(sky.radio.data) / np.maximum(sky.rms, 1e-30)
-    labels, _ = component_labels(snr, sky.beam_pix)
-    slices = ndimage.find_objects(labels)
-    ny, nx = labels.shape
-    near = labels_near(labels, components.xy, sky.beam_pix / 2)
+    emission = counted_emission(sky, components.xy)
+    ny, nx = sky.radio.shape
     counted, outlines = {}, {}
     for island, members in members_of(components.island).items():
-        touched: set[int] = set().union(*(near[member] for member in members))
-        bounds = {number: bounds_of(slices[number - 1]) for number in sorted(touched)}
+        touched: set[int] = set().union(*(emission.near[member] for member in members))
+        bounds = {number: emission.bounds[number] for number in sorted(touched)}
         half = np.sqrt(np.einsum('nii->ni', components.covariance[members])) * FWHM / 2
         ends = np.concatenate([components.xy[members] - half, components.xy[members] + half])
         counted[island] = bounds
@@ -91,49 +84,34 @@ def surroundings(components: Components, sky: Sky) -> Surroundings:
     return Surroundings(counted, outlines, float(nx * ny))
 
 
-def labels_near(labels: NDArray, xy: NDArray, reach: float) -> list[set[int]]:
-    """Give the labels above 0 of a (ny, nx) int image within `reach` pixels, along each axis, of positions (n, 2)."""
-    near = max(int(reach), 1)
-    ny, nx = labels.shape
-    found = []
-    for x, y in np.rint(np.clip(xy, -1e6, 1e6)).astype(int):
-        inside = -near <= x < nx + near and -near <= y < ny + near
-        part = labels[max(y - near, 0) : y + near + 1, max(x - near, 0) : x + near + 1] if inside else labels[:0]
-        found.append(set(np.unique(part[part > 0]).tolist()))
-    return found
+def counted_emission(sky: Sky, xy: NDArray | None = None) -> Emission:
+    """Find the components of emission that are counted (`morphology.component_labels`), and which are near positions.
+
+    Near is within half a beam.
+    """
+    return find_emission(
+        sky, COMPONENT_SIGMA, least_area=least_component_area(sky.beam_pix), xy=xy, reach=max(sky.beam_pix / 2, 1)
+    )
 
 
-def bounds_of(slices: tuple[slice, ...]) -> NDArray:
-    """Give the bounding box (4,), xyxy, of what `scipy.ndimage.find_objects` has found."""
-    ys, xs = slices
-    return np.array([xs.start, ys.start, xs.stop, ys.stop], float) - 0.5
-
-
-def island_components(sky: Sky, labels: NDArray | None = None) -> Table:
+def island_components(sky: Sky, emission: Emission | None = None) -> Table:
     """Make a component table of an image's islands, with positions, fluxes and moments.
 
     Parameters
     ----------
     sky : Sky
-    labels : (ny, nx) int array, optional
-        Number of the island on each pixel, from 1 without gaps; by default those above the threshold are found.
+    emission : Emission, optional
+        By default that above the threshold (`counted_emission`).
     """
-    if labels is None:
-        labels, _ = component_labels(np.nan_to_num(sky.radio.data) / np.maximum(sky.rms, 1e-30), sky.beam_pix)
+    if emission is None:
+        emission = counted_emission(sky)
+    number = np.arange(1, len(emission.area) + 1)
     beam_area = np.pi / (4 * np.log(2)) * sky.beam_pix**2
-    scale = pixel_scale(sky.radio)
-    rows = []
-    for number, (ys, xs) in enumerate(ndimage.find_objects(labels), 1):
-        part = np.where(labels[ys, xs] == number, np.nan_to_num(sky.radio.data[ys, xs]), 0)
-        y, x = np.indices(part.shape)
-        weight = part / part.sum()
-        mx, my = (weight * x).sum(), (weight * y).sum()
-        spread = np.array([(weight * (x - mx) ** 2).sum(), (weight * (y - my) ** 2).sum()])
-        ra, dec = sky.radio.wcs.all_pix2world(mx + xs.start, my + ys.start, 0)
-        width = FWHM * np.sqrt(max(spread.mean(), 0.1)) * scale / 3600
-        rows.append((number, float(ra), float(dec), part.sum() / beam_area, part.max(), width, number))
-    names = ('Source_id', 'RA', 'DEC', 'Total_flux', 'Peak_flux', 'Maj', 'Isl_id')
-    table = Table(rows=rows or None, names=names, dtype=(int, float, float, float, float, float, int))
+    table = Table(dict(Source_id=number))
+    table['RA'], table['DEC'] = sky.radio.wcs.all_pix2world(emission.mean, 0).T if len(number) else np.empty((2, 0))
+    table['Total_flux'], table['Peak_flux'] = emission.total / beam_area, emission.brightest
+    width = FWHM * np.sqrt(np.maximum(emission.variance.mean(axis=1), 0.1))
+    table['Maj'], table['Isl_id'] = width * pixel_scale(sky.radio) / 3600, number
     table['Min'], table['PA'] = table['Maj'], np.zeros(len(table))
     for column, unit in dict(RA='deg', DEC='deg', Total_flux='Jy', Peak_flux='Jy/beam', Maj='deg', Min='deg').items():
         table[column].unit = unit

@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 from scipy.special import softmax
 
 from claran_plugin.contours import noise
+from claran_plugin.pixels import tiles
 
 SMOOTHING_PIX = 1.0
 """Standard deviation of the Gaussian that the infrared image is smoothed with, pixels of the radio image."""
@@ -26,6 +27,8 @@ LEAST_SNR = 2.0
 """Objects fainter than this, in units of the smoothed image's noise, are none."""
 OBJECT_BOX_PIX = 5
 """An object is the brightest pixel of a square of this side."""
+MARGIN_PIX = 16
+"""How much of its surroundings each part of an infrared image is looked at with."""
 MARGIN_BEAMS = 2.0
 """Candidates lie within a square around a source's emission, widened by this on each side."""
 NEAR_PEAK = 0.35
@@ -115,7 +118,14 @@ def find_objects(infrared: CCDData) -> Objects:
     -------
     Objects
     """
-    data = np.asarray(infrared.data, float)
+    found = [_objects_in(infrared, ys, xs) for ys, xs in tiles(infrared.shape)]
+    return Objects(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def _objects_in(infrared: CCDData, ys: slice, xs: slice) -> Objects:
+    """Find the objects of a part of an image; background and noise are those of the part."""
+    low = [max(part.start - MARGIN_PIX, 0) for part in (ys, xs)]
+    data = np.asarray(infrared.data[low[0] : ys.stop + MARGIN_PIX, low[1] : xs.stop + MARGIN_PIX], float)
     blank = ~np.isfinite(data)
     if blank.all():
         return NO_OBJECTS
@@ -134,10 +144,13 @@ def find_objects(infrared: CCDData) -> Objects:
         )
     if found is None:
         return NO_OBJECTS
-    whole = np.stack([found['x_peak'], found['y_peak']], axis=-1).astype(float)
-    refined = np.stack([found['x_centroid'], found['y_centroid']], axis=-1).astype(float)
+    shift = np.array(low[::-1])
+    whole = np.stack([found['x_peak'], found['y_peak']], axis=-1) + shift
+    own = np.all((whole >= (xs.start, ys.start)) & (whole < (xs.stop, ys.stop)), axis=1)
+    refined = np.stack([found['x_centroid'], found['y_centroid']], axis=-1).astype(float) + shift
     near = np.all(np.abs(refined - whole) <= 1, axis=1)
-    return Objects(np.where(near[:, None], refined, whole), np.asarray(found['peak_value'], float) / sigma)
+    xy = np.where(near[:, None], refined, whole)
+    return Objects(xy[own], np.asarray(found['peak_value'], float)[own] / sigma)
 
 
 def candidates(shape: RadioShape, objects: Objects, tree: cKDTree, beam_pix: float) -> NDArray:

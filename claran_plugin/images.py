@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 from astropy import units as u
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.headers import beam_table, header_beam, header_frequency, jy_beam_per, positive
+from claran_plugin.pixels import BLOCK, WindowedPixels, tiles
 
 JY_BEAM = u.Jy / u.beam
 ImageLike: TypeAlias = str | PathLike[str] | CCDData
@@ -64,6 +65,8 @@ _FROM_PRIMARY = ('BUNIT', 'BMAJ', 'BMIN', 'BPA', 'RESTFRQ', 'RESTFREQ', 'FREQ', 
 _ENDINGS = re.compile(r'(\.(fits?|fts))?(\.(gz|fz|bz2))?$', re.IGNORECASE)
 _READ_ERRORS = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, RuntimeError, zlib.error, VerifyError)
 _BLOCK_PIX = 1024
+MOST_PIXELS_IN_MEMORY = 2**26
+"""A larger image (256 MiB) is read window by window."""
 
 
 def read_image(
@@ -93,7 +96,8 @@ def read_image(
     Returns
     -------
     CCDData
-        (ny, nx) float32 in Jy/beam, as described at the top of this module.
+        (ny, nx) float32 in Jy/beam, as described at the top of this module. Of a file with more than
+        `MOST_PIXELS_IN_MEMORY` pixels, ``data`` are `pixels.WindowedPixels`, and there is no mask.
 
     Raises
     ------
@@ -113,10 +117,14 @@ def read_image(
     data, header, wcs, tabled, name = _load(path)
     preset = SURVEYS[survey] if survey else None
     scale = jy_beam_per(header.get('BUNIT') or ('Jy/beam' if preset else ''), name)
-    if scale != 1:
-        data *= scale
     header['BUNIT'] = 'Jy/beam'
-    mask = _blank(data, name)
+    if isinstance(data, WindowedPixels):
+        data, mask = _scaled(data, scale), None
+        _check_windows(data, name)
+    else:
+        if scale != 1:
+            data *= scale
+        mask = _blank(data, name)
     beam_deg = _given_beam(beam) or header_beam(header, tabled) or (preset and _in_degrees(preset.beam))
     if beam_deg is None:
         raise InputError(f'{name}: no beam in the header: give --beam MAJ MIN PA or --survey NAME')
@@ -151,23 +159,19 @@ def read_infrared(path: ImageLike, radio: CCDData) -> CCDData:
     InputError
         Where the file is missing, not FITS or truncated, has no image or celestial WCS, or does not overlap.
     """
-    from reproject import reproject_interp  # slow to import, and not always needed
-
     data, header, wcs, _, name = _load(path)
-    _blank(data, name)
-    blocks = (_BLOCK_PIX, _BLOCK_PIX) if radio.data.size > 4 * _BLOCK_PIX**2 else None  # bounds the memory
-    with _quiet():
-        aligned = reproject_interp(
-            # interpolating in a finer image would skip pixels
-            average_pixels(data, wcs, int(_pixel_side(radio.wcs) / _pixel_side(wcs))),
-            radio.wcs,
-            shape_out=radio.shape,
-            return_footprint=False,
-            roundtrip_coords=False,
-            block_size=blocks,
-        )
-    mask = ~np.isfinite(aligned)
-    if mask.all():
+    if isinstance(data, WindowedPixels):
+        _check_windows(data, name)
+    else:
+        _blank(data, name)
+    aligned: NDArray | WindowedPixels = _onto(radio, data, wcs)
+    mask = None
+    if aligned.size <= MOST_PIXELS_IN_MEMORY:
+        pixels = np.empty(radio.shape, np.float32)
+        for ys, xs in tiles(radio.shape):
+            pixels[ys, xs] = aligned[ys, xs]
+        aligned, mask = pixels, ~np.isfinite(pixels)
+    if not any(np.isfinite(aligned[ys, xs]).any() for ys, xs in tiles(radio.shape, BLOCK)):
         raise InputError(
             f'{name}: the infrared image does not overlap the radio image '
             f'{radio.meta.get("FILENAME", "")}: give one of the same field'
@@ -175,7 +179,39 @@ def read_infrared(path: ImageLike, radio: CCDData) -> CCDData:
     unit = u.Unit(header.get('BUNIT', ''), parse_strict='silent')
     if isinstance(unit, u.UnrecognizedUnit):
         unit = u.dimensionless_unscaled
-    return CCDData(np.ascontiguousarray(aligned, np.float32), unit=unit, wcs=radio.wcs, meta=header, mask=mask)
+    return CCDData(aligned, unit=unit, wcs=radio.wcs, meta=header, mask=mask)
+
+
+def _onto(radio: CCDData, data: NDArray | WindowedPixels, wcs: WCS) -> WindowedPixels:
+    """Bring an image onto the radio image's grid; each window from the part of the image that it needs."""
+    from reproject import reproject_interp  # slow to import, and not always needed
+
+    factor = max(int(_pixel_side(radio.wcs) / _pixel_side(wcs)), 1)  # interpolating in a finer image would skip pixels
+    margin = 3 * factor
+
+    def read(ys: slice, xs: slice) -> NDArray:
+        window = (ys.stop - ys.start, xs.stop - xs.start)
+        with _quiet(), np.errstate(invalid='ignore'):
+            x, y = np.meshgrid(np.linspace(xs.start, xs.stop - 1, 9), np.linspace(ys.start, ys.stop - 1, 9))
+            world = radio.wcs.pixel_to_world(x, y)
+            where = wcs.world_to_pixel(world)
+        cut = []
+        for place, n in zip(where[::-1], data.shape, strict=True):
+            place = place[np.isfinite(place)]
+            if not place.size or place.max() < -margin or place.min() > n + margin:
+                return np.full(window, np.nan, np.float32)
+            low = max(int(place.min()) - margin, 0) // factor * factor
+            cut.append(slice(low, max(min(int(place.max()) + margin + factor, n), low + 1)))
+        with _quiet():
+            return reproject_interp(
+                average_pixels(data[cut[0], cut[1]], wcs[cut[0], cut[1]], factor),
+                radio.wcs[ys, xs],
+                shape_out=window,
+                return_footprint=False,
+                roundtrip_coords=False,
+            )
+
+    return WindowedPixels(radio.shape, read)
 
 
 def image_stem(path: str | PathLike[str]) -> str:
@@ -193,9 +229,14 @@ def average_pixels(data: NDArray, wcs: WCS, factor: int) -> tuple[NDArray, WCS]:
     """Average squares of `factor` pixels, where that is 2 or more, and give the WCS that fits the result."""
     if factor < 2 or min(data.shape) < factor:
         return data, wcs
-    total = block_reduce(np.nan_to_num(data), factor)
-    filled = block_reduce(np.isfinite(data).astype(np.float32), factor)
-    mean = np.divide(total, filled, out=np.full(total.shape, np.nan, np.float32), where=filled > 0)
+    mean = np.full([n // factor for n in data.shape], np.nan, np.float32)
+    band = max(_BLOCK_PIX // factor, 1)
+    for first in range(0, len(mean), band):  # bounds the memory
+        rows = mean[first : first + band]
+        part = data[first * factor : (first + len(rows)) * factor, :]
+        total = block_reduce(np.nan_to_num(part), factor)
+        filled = block_reduce(np.isfinite(part).astype(np.float32), factor)
+        np.divide(total, filled, out=rows, where=filled > 0)
     return mean, wcs[::factor, ::factor]
 
 
@@ -284,7 +325,9 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _load(source: ImageLike) -> tuple[NDArray, fits.Header, WCS, tuple[float, float, float] | None, str]:
+def _load(
+    source: ImageLike,
+) -> tuple[NDArray | WindowedPixels, fits.Header, WCS, tuple[float, float, float] | None, str]:
     """Read the first image of a file: new float32 pixels, header, celestial WCS, CASA's beam, name for messages."""
     if isinstance(source, CCDData):
         return _load_ccd(source)
@@ -301,7 +344,9 @@ def _load(source: ImageLike) -> tuple[NDArray, fits.Header, WCS, tuple[float, fl
                     )
                 header = hdu.header.copy()
                 primary, tabled = hdus[0].header, beam_table(hdus)
-                pixels = hdu.data
+                is_large = np.prod(hdu.shape[-2:], dtype=float) > MOST_PIXELS_IN_MEMORY
+                number, ndim = hdus.index_of(hdu), len(hdu.shape)
+                pixels = None if is_large and not _is_zipped(path) else hdu.data
         except InputError:
             raise
         except _READ_ERRORS as err:
@@ -310,8 +355,8 @@ def _load(source: ImageLike) -> tuple[NDArray, fits.Header, WCS, tuple[float, fl
             if key not in header and key in primary:
                 header[key] = primary[key]
         _make_printable(header)
-        wcs, keep = _celestial(header, pixels.ndim, str(path))
-    data = _first_plane(pixels, keep, str(path))
+        wcs, keep = _celestial(header, ndim, str(path))
+        data = _windows(path, number, header, keep) if pixels is None else _first_plane(pixels, keep, str(path))
     wcs.array_shape = data.shape
     header['FILENAME'] = path.name.encode('ascii', 'replace').decode()
     return data, header, wcs, tabled, str(path)
@@ -324,15 +369,17 @@ def _make_printable(header: fits.Header) -> None:
             card.value = ''.join(c if ' ' <= c <= '~' else ' ' for c in text)
 
 
-def _load_ccd(image: CCDData) -> tuple[NDArray, fits.Header, WCS, None, str]:
+def _load_ccd(image: CCDData) -> tuple[NDArray | WindowedPixels, fits.Header, WCS, None, str]:
     name = str(image.meta.get('FILENAME', 'image'))
     if image.wcs is None or not image.wcs.has_celestial:
         raise InputError(f'{name}: no celestial WCS: set the wcs of the CCDData')
     if image.data.ndim != 2:
         raise InputError(f'{name}: must have two axes, got shape {image.shape}: give one plane')
-    data = np.array(image.data, np.float32, order='C')
-    if image.mask is not None:
-        data[np.broadcast_to(image.mask, data.shape)] = np.nan
+    data = image.data
+    if not isinstance(data, WindowedPixels):
+        data = np.array(data, np.float32, order='C')
+        if image.mask is not None:
+            data[np.broadcast_to(image.mask, data.shape)] = np.nan
     header = image.meta.copy() if isinstance(image.meta, fits.Header) else fits.Header(dict(image.meta))
     header['BUNIT'] = image.unit.to_string()
     return data, header, image.wcs.celestial, None, name
@@ -355,12 +402,62 @@ def _celestial(header: fits.Header, ndim: int, name: str) -> tuple[WCS, list[int
     return celestial, [ndim - 1 - axis for axis in reversed(axes)]
 
 
+def _is_zipped(path: Path) -> bool:
+    """Tell whether a file is compressed as a whole, so that no part of it can be read by itself."""
+    with path.open('rb') as opened:
+        return opened.read(6) != b'SIMPLE'
+
+
+def _windows(path: Path, number: int, header: fits.Header, keep: list[int]) -> WindowedPixels:
+    """Open an image whose pixels are read where they are wanted; the file stays open as long as there is use for it."""
+    is_scaled = any(key in header for key in ('BSCALE', 'BZERO', 'BLANK'))  # which astropy refuses to map
+    hdus = fits.open(path, memmap=not is_scaled)
+    hdu = hdus[number]
+    _warn_of_planes(hdu.shape, keep, str(path))
+
+    def read(ys: slice, xs: slice) -> NDArray:
+        window = iter((ys, xs))
+        try:
+            part = hdu.section[tuple(next(window) if axis in keep else 0 for axis in range(len(hdu.shape)))]
+        except _READ_ERRORS as err:
+            raise InputError(f'{path}: not a readable FITS file, or truncated: fetch or write it again') from err
+        return np.where(np.isfinite(part), part, np.nan).astype(np.float32)
+
+    return WindowedPixels(tuple(hdu.shape[axis] for axis in keep), read)
+
+
+def _scaled(pixels: WindowedPixels, scale: float) -> WindowedPixels:
+    return pixels if scale == 1 else WindowedPixels(pixels.shape, lambda ys, xs: pixels[ys, xs] * np.float32(scale))
+
+
+def _check_windows(pixels: WindowedPixels, name: str) -> None:
+    """Do what `_blank` does: read until two different pixels have been seen. The last pixel is read, too."""
+    pixels[pixels.shape[0] - 1 :, pixels.shape[1] - 1 :]
+    first = np.nan
+    for ys, xs in tiles(pixels.shape, BLOCK):
+        part = pixels[ys, xs]
+        part = part[np.isfinite(part)]
+        if part.size:
+            first = part[0] if np.isnan(first) else first
+            if (part != first).any():
+                return
+    _refuse(np.isnan(first), name)
+
+
+def _refuse(all_blank: bool, name: str) -> NoReturn:
+    what = 'are blank' if all_blank else 'have the same value'
+    raise InputError(f'{name}: all pixels {what}: give an image with data')
+
+
+def _warn_of_planes(shape: tuple[int, ...], keep: list[int], name: str) -> None:
+    if any(n > 1 for axis, n in enumerate(shape) if axis not in keep):
+        sizes = ' x '.join(str(n) for n in shape[::-1])
+        warnings.warn(f'{name}: {sizes} pixels: only the first plane is used', InputWarning, stacklevel=5)
+
+
 def _first_plane(pixels: NDArray, keep: list[int], name: str) -> NDArray:
     """Take the first plane of all axes but two, as native float32 in C order."""
-    others = [axis for axis in range(pixels.ndim) if axis not in keep]
-    if any(pixels.shape[axis] > 1 for axis in others):
-        sizes = ' x '.join(str(n) for n in pixels.shape[::-1])
-        warnings.warn(f'{name}: {sizes} pixels: only the first plane is used', InputWarning, stacklevel=4)
+    _warn_of_planes(pixels.shape, keep, name)
     plane = pixels[tuple(slice(None) if axis in keep else 0 for axis in range(pixels.ndim))]
     return np.array(plane, np.float32, order='C')
 
@@ -369,10 +466,8 @@ def _blank(data: NDArray, name: str) -> NDArray:
     """Set what is not finite to NaN, in place, and give where that is."""
     mask = ~np.isfinite(data)
     data[mask] = np.nan
-    if mask.all():
-        raise InputError(f'{name}: all pixels are blank: give an image with data')
-    if np.nanmin(data) == np.nanmax(data):
-        raise InputError(f'{name}: all pixels have the same value: give an image with data')
+    if mask.all() or np.nanmin(data) == np.nanmax(data):
+        _refuse(bool(mask.all()), name)
     return mask
 
 

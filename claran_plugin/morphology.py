@@ -43,6 +43,11 @@ def components_of(name: str) -> int:
     return int(name[0])
 
 
+def least_component_area(beam_pix: float) -> float:
+    """Give the least area of what is counted, square pixels, from the beam's FWHM in pixels."""
+    return max(MIN_COMPONENT_BEAMS * 1.133 * beam_pix**2, 1)
+
+
 def component_labels(snr: NDArray, beam_pix: float, *, sigma: float = COMPONENT_SIGMA) -> tuple[NDArray, int]:
     """Label the discrete islands of emission of an image.
 
@@ -64,7 +69,7 @@ def component_labels(snr: NDArray, beam_pix: float, *, sigma: float = COMPONENT_
     if not n:
         return labels, 0
     area = np.bincount(labels.ravel(), minlength=n + 1)
-    keep = area >= max(MIN_COMPONENT_BEAMS * 1.133 * beam_pix**2, 1)
+    keep = area >= least_component_area(beam_pix)
     keep[0] = False
     renumbered = np.zeros(n + 1, labels.dtype)
     renumbered[keep] = np.arange(1, keep.sum() + 1)

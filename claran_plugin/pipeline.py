@@ -25,10 +25,11 @@ from claran_plugin.footprints import island_components, on_image, surroundings
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
 from claran_plugin.images import ImageLike, pixel_scale, read_image, read_infrared
 from claran_plugin.models import default_model, find_model
+from claran_plugin.pixels import in_blocks
 from claran_plugin.quick_imports import quick_imports
 from claran_plugin.scales import coarse_centres, coarser_skies, large_only
 from claran_plugin.sources import describe_sources
-from claran_plugin.subjects import FIELD_PIXELS, Sky, Subject, choose_centres, isolated
+from claran_plugin.subjects import FIELD_PIXELS, Sky, choose_centres, isolated, to_image
 from claran_plugin.turns import VIEWS, turned, turned_back_boxes
 
 if TYPE_CHECKING:
@@ -119,12 +120,10 @@ class Associator:
         method, options = self.detector.method, self.detector.fusion_options
         if method in NEEDS_INFRARED and sky.infrared is None:
             raise InputError(f'model {self.name} fuses radio and infrared ({method}); give an image with --infrared')
-        subjects: list[Subject] = []
 
         def pictures() -> Iterator[NDArray]:
             for centre in progress(centres, len(centres)) if progress else centres:
                 subject = sky.cut(centre)
-                subjects.append(subject._replace(radio=np.empty(0), infrared=None))
                 picture = FUSIONS[method](subject.radio, subject.infrared, rms=1.0, **options)
                 yield from (turned(picture, view) for view in self.views)
 
@@ -135,7 +134,7 @@ class Associator:
             likeliest = found.scores.argmax(axis=1)
             view = self.views[number % len(self.views)]
             seen = turned_back_boxes(found.bboxes[np.arange(len(likeliest)), likeliest], FIELD_PIXELS, view)
-            boxes.append(subjects[number // len(self.views)].to_image(seen))
+            boxes.append(to_image(seen, centres[number // len(self.views)], sky.step))
             probabilities.append(found.scores)
             field.append(np.full(len(likeliest), number))
         return Detections(np.concatenate(boxes), np.concatenate(probabilities), np.concatenate(field))
@@ -145,7 +144,8 @@ class Associator:
     ) -> Looked:
         """Choose fields of view, look, and solve; fields of twice the size follow, and so on up to the whole image."""
         centres = choose_centres(components.xy[looked_at], components.flux[looked_at], sky)
-        coarser = [(coarse, coarse_centres(coarse)) for coarse in coarser_skies(sky, components)]
+        centres = in_blocks(centres)
+        coarser = [(coarse, in_blocks(coarse_centres(coarse))) for coarse in coarser_skies(sky, components)]
         n_fields = len(centres) + sum(len(middles) for _, middles in coarser)
         everywhere = np.concatenate([centres, *(middles for _, middles in coarser)])
         told = iter(progress(everywhere, n_fields)) if progress else iter(everywhere)

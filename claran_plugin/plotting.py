@@ -90,8 +90,8 @@ def overlay(association: Association, path: str | Path, *, title: str = '') -> N
     radio = association.radio
     factor = int(np.ceil(max(radio.shape) / LONGEST_SIDE_PIX))
     brightness, wcs = average_pixels(radio.data, radio.wcs, factor)
-    rms = np.asarray(Sky(radio).rms)
-    snr = brightness / (rms[::factor, ::factor][: brightness.shape[0], : brightness.shape[1]] if rms.ndim else rms)
+    rms = Sky(radio).rms
+    snr = brightness / rms[::factor, ::factor][: brightness.shape[0], : brightness.shape[1]]
     layer = _layer(association, wcs)
     infrared = association.infrared
 
@@ -114,7 +114,7 @@ def overlay(association: Association, path: str | Path, *, title: str = '') -> N
     for axis in axes:
         _contour(axis, snr)
         _name_axes(axis, snr.shape)
-    words = _title(association, float(np.median(rms)))
+    words = _title(association, rms.median)
     if layer.unseen[_boxed(layer)].any():
         words += '; dotted: not detected'
     axes[0].set_title(f'{title}\n{words}'.strip(), fontsize=9, loc='left')

@@ -19,9 +19,11 @@ from scipy.spatial import cKDTree
 
 from claran_plugin.boxes import boxes_around
 from claran_plugin.claims import Components, Hypothesis, members_of
-from claran_plugin.footprints import FWHM, bounds_of, labels_near
-from claran_plugin.images import average_pixels, beam
-from claran_plugin.morphology import COMPONENT_SIGMA, component_labels
+from claran_plugin.emission import Emission
+from claran_plugin.footprints import FWHM, counted_emission
+from claran_plugin.images import MOST_PIXELS_IN_MEMORY, average_pixels, beam
+from claran_plugin.morphology import COMPONENT_SIGMA
+from claran_plugin.pixels import WindowedPixels, tiles, values_at
 from claran_plugin.subjects import NEAR_FIELDS, Sky, thinned
 
 FACTOR = 2
@@ -90,17 +92,38 @@ def coarser(sky: Sky) -> Sky:
 
 def _halved(image: CCDData, sigma: float) -> CCDData:
     """Smooth, where sigma (pixels) is above 0, and average squares of pixels; blank stays blank."""
-    blank = ~np.isfinite(image.data)
-    data = np.where(blank, 0, image.data).astype(np.float32)
-    if sigma:
-        data = ndimage.gaussian_filter(data, sigma)
-        if blank.any():
-            seen = ndimage.gaussian_filter((~blank).astype(np.float32), sigma)
-            data = data / np.maximum(seen, 0.1)
-    data = np.where(blank, np.nan, data)
-    data = np.pad(data, [(0, -size % FACTOR) for size in data.shape], constant_values=np.nan)
-    averaged, wcs = average_pixels(data, image.wcs, FACTOR)
-    return CCDData(averaged, unit=image.unit, wcs=wcs, meta=dict(image.meta))
+    margin = FACTOR * int(np.ceil((4 * sigma + 1) / FACTOR))  # the Gaussian ends at 4 sigma
+    shape = tuple(-(-n // FACTOR) for n in image.shape)
+
+    def half(ys: slice, xs: slice) -> NDArray:
+        wide, own = [], []
+        for part, n in zip((ys, xs), image.shape, strict=True):
+            low, high = max(part.start * FACTOR - margin, 0), min(part.stop * FACTOR + margin, n)
+            wide.append(slice(low, high))
+            own.append(slice(part.start - low // FACTOR, part.stop - low // FACTOR))
+        data = _smoothed(np.asarray(image.data[wide[0], wide[1]], np.float32), sigma)
+        data = np.pad(data, [(0, -size % FACTOR) for size in data.shape], constant_values=np.nan)
+        return average_pixels(data, image.wcs, FACTOR)[0][own[0], own[1]]
+
+    pixels: NDArray | WindowedPixels = WindowedPixels(shape, half)
+    if pixels.size <= MOST_PIXELS_IN_MEMORY:
+        filled = np.empty(shape, np.float32)
+        for ys, xs in tiles(shape):
+            filled[ys, xs] = half(ys, xs)
+        pixels = filled
+    return CCDData(pixels, unit=image.unit, wcs=image.wcs[::FACTOR, ::FACTOR], meta=dict(image.meta))
+
+
+def _smoothed(data: NDArray, sigma: float) -> NDArray:
+    """Smooth with a Gaussian; blank pixels are left out and stay blank."""
+    if not sigma:
+        return data
+    blank = ~np.isfinite(data)
+    data = ndimage.gaussian_filter(np.where(blank, 0, data), sigma)
+    if blank.any():
+        seen = ndimage.gaussian_filter((~blank).astype(np.float32), sigma)
+        data = data / np.maximum(seen, 0.1)
+    return np.where(blank, np.nan, data)
 
 
 def _beam_area(sky: Sky) -> float:
@@ -113,42 +136,43 @@ def _described(sky: Sky, components: Components, scale: int, beam_ratio: float) 
     """Bring the components onto a coarser sky and join their islands there."""
     xy = (components.xy + 0.5) / scale - 0.5
     moved = Components(xy, components.covariance / scale**2, components.flux, components.island)
-    snr = np.nan_to_num(sky.radio.data) / np.maximum(sky.rms, 1e-30)
-    labels, _ = component_labels(snr, sky.beam_pix)
-    lying_on = _islands_on_labels(moved, sky, labels, beam_ratio)
+    emission = counted_emission(sky, xy)
+    lying_on = _islands_on_emission(moved, sky, emission, beam_ratio)
     moved = moved._replace(island=_joined(components.island, lying_on))
-    slices = ndimage.find_objects(labels)
+    is_resolved = _are_resolved(emission, sky.beam_pix)
     boxes, resolved = {}, set()
     half = np.full(2, sky.beam_pix / 2)
     for number, members in members_of(moved.island).items():
         touched = set().union(*(lying_on[int(components.island[member])] for member in members))
-        shapes = [bounds_of(slices[label - 1]) for label in touched]
+        shapes = [emission.bounds[label] for label in touched]
         shapes += [np.concatenate([xy[members].min(axis=0) - half, xy[members].max(axis=0) + half])]
         boxes[number] = boxes_around(np.array(shapes))
-        if any(_is_resolved(labels, snr, slices[label - 1], label, sky.beam_pix) for label in touched):
+        if is_resolved[list(touched)].any():
             resolved.add(number)
     return Coarse(sky, moved, boxes, resolved, scale)
 
 
-def _islands_on_labels(components: Components, sky: Sky, labels: NDArray, beam_ratio: float) -> dict[int, set[int]]:
+def _islands_on_emission(
+    components: Components, sky: Sky, emission: Emission, beam_ratio: float
+) -> dict[int, set[int]]:
     """Find the islands of the smoothed image that each of the source finder's islands is a part of.
 
     One that is smaller than the beam is so where it has most of that island's flux, or where less than half of what is
     seen in its place is its own; otherwise, a stranger beside a lobe for example, it is itself and nothing else.
     """
-    brightness = np.nan_to_num(sky.radio.data) * beam_ratio  # per beam of the image -> per beam of the coarser sky
-    whole = np.bincount(labels.ravel(), brightness.ravel()) / (BEAM_AREA * sky.beam_pix**2)
-    near = labels_near(labels, components.xy, sky.beam_pix / 2)
+    # per beam of the image -> per beam of the coarser sky
+    whole = emission.total * beam_ratio / (BEAM_AREA * sky.beam_pix**2)
+    ny, nx = sky.radio.shape
+    inside = np.rint(np.clip(components.xy, 0, (nx - 1, ny - 1))).astype(int)
+    brightness = np.nan_to_num(values_at(sky.radio.data, inside)) * beam_ratio
     half = FWHM / 2 * np.sqrt(np.einsum('nii->ni', components.covariance))
-    ny, nx = labels.shape
     lying_on = {}
     for island, members in members_of(components.island).items():
-        found = set().union(*(near[member] for member in members))
+        found = set().union(*(emission.near[member] for member in members))
         flux = float(np.nan_to_num(components.flux[members]).clip(0).sum())
         place, reach = components.xy[members], half[members]
         low, high = (place - reach).min(axis=0), (place + reach).max(axis=0)
-        x, y = np.rint(np.clip(components.xy[members], 0, (nx - 1, ny - 1))).astype(int).T
-        if (high - low).max() < sky.beam_pix and brightness[y, x].max() < 2 * flux:
+        if (high - low).max() < sky.beam_pix and brightness[members].max() < 2 * flux:
             found = {label for label in found if flux > whole[label] / 2}
         lying_on[island] = found
     return lying_on
@@ -164,11 +188,11 @@ def _joined(island: NDArray, lying_on: Mapping[int, set[int]]) -> NDArray:
     return connected_components(graph, directed=False)[1][own]
 
 
-def _is_resolved(labels: NDArray, snr: NDArray, slices: tuple[slice, ...], label: int, beam_pix: float) -> bool:
-    own = labels[slices] == label
-    ratio = float(snr[slices][own].max()) / COMPONENT_SIGMA
-    point = np.pi / 4 * beam_pix**2 * max(np.log2(ratio), 0.25)  # a Gaussian's area above the threshold
-    return bool(own.sum() > RESOLVED_AREA * point)
+def _are_resolved(emission: Emission, beam_pix: float) -> NDArray:
+    """Tell which islands of emission are larger than the beam, (L,) bool."""
+    ratio = emission.peak / COMPONENT_SIGMA
+    point = np.pi / 4 * beam_pix**2 * np.maximum(np.log2(ratio), 0.25)  # a Gaussian's area above the threshold
+    return emission.area > RESOLVED_AREA * point
 
 
 def coarse_centres(coarse: Coarse) -> NDArray:

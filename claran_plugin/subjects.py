@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from claran_plugin.contours import noise, noise_map
+from claran_plugin.contours import NoiseMap, noise, noise_map
 from claran_plugin.images import beam_pix, pixel_scale
 
 PIXELS_PER_BEAM = 4.0
@@ -47,8 +47,12 @@ class Subject(NamedTuple):
 
     def to_image(self, boxes: NDArray) -> NDArray:
         """Carry boxes (..., 4), xyxy in pixels of the field, to pixels of the image."""
-        middle = (FIELD_PIXELS - 1) / 2
-        return (np.asarray(boxes, float) - middle) * self.step + np.tile(self.centre, 2)
+        return to_image(boxes, self.centre, self.step)
+
+
+def to_image(boxes: NDArray, centre: NDArray, step: float) -> NDArray:
+    """Carry boxes (..., 4), xyxy in pixels of the field of view around `centre`, to pixels of the image."""
+    return (np.asarray(boxes, float) - (FIELD_PIXELS - 1) / 2) * step + np.tile(centre, 2)
 
 
 class Sky:
@@ -71,9 +75,10 @@ class Sky:
         self.radio = radio
         self.infrared = infrared
         small = max(radio.shape) <= SMALL_IMAGE_BEAMS * self.beam_pix
-        self.rms: NDArray = np.asarray(noise(radio.data), np.float32) if small else noise_map(radio.data, self.beam_pix)
-        if np.ndim(self.rms) == 0 and self.rms == 0:
-            self.rms = np.asarray(np.nanstd(radio.data), np.float32)
+        if small:
+            self.rms = NoiseMap.constant(noise(radio.data) or float(np.nanstd(radio.data)), radio.shape)
+        else:
+            self.rms = noise_map(radio.data, self.beam_pix)
 
     @property
     def field_pix(self) -> float:
@@ -82,14 +87,18 @@ class Sky:
 
     def noise_at(self, xy: NDArray) -> float:
         """Give the noise around a pixel, Jy/beam: the median of the map over a field of view."""
-        if np.ndim(self.rms) == 0:
-            return float(self.rms)
+        if self.rms.grid.size == 1:
+            return float(self.rms.grid[0, 0])
         half = self.field_pix / 2
         x, y = np.asarray(xy, float)
         low = (max(int(y - half), 0), max(int(x - half), 0))
         part = self.rms[low[0] : int(y + half) + 1, low[1] : int(x + half) + 1]
         part = part[part > 0]
-        return float(np.median(part)) if part.size else float(np.median(self.rms))
+        return float(np.median(part)) if part.size else self.rms.median
+
+    def snr(self, ys: slice, xs: slice) -> NDArray:
+        """Give a window of the image in units of the local noise; blank pixels are 0."""
+        return np.nan_to_num(self.radio.data[ys, xs]) / np.maximum(self.rms[ys, xs], 1e-30)
 
     def cut(self, centre: NDArray) -> Subject:
         """Cut out the field of view around a pixel (x, y); outside the image there is no signal."""
@@ -195,8 +204,8 @@ def thinned(points: NDArray, least: float) -> NDArray:
     """Drop points (n, 2) closer than `least` to an earlier one."""
     tree = cKDTree(points)
     keep = np.ones(len(points), bool)
-    for index, near in enumerate(tree.query_ball_point(points, least)):
+    for index, point in enumerate(points):
         if keep[index]:
-            later = np.array(near)
+            later = np.array(tree.query_ball_point(point, least))
             keep[later[later > index]] = False
     return points[keep]

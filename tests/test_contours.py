@@ -55,7 +55,7 @@ def test_noise_map_follows_a_gradient_through_bright_sources():
     image = beam_noise(truth.shape, 4, 1) * truth
     for x, y in np.random.default_rng(3).integers(20, 780, size=(60, 2)):
         add_blob(image, x, y, 300, 5)
-    rms = noise_map(image, 4)
+    rms = np.asarray(noise_map(image, 4))
     np.testing.assert_allclose(rms, truth, rtol=0.25)
     assert np.median(rms / truth) == pytest.approx(1, abs=0.04)
 
@@ -63,14 +63,14 @@ def test_noise_map_follows_a_gradient_through_bright_sources():
 def test_noise_map_is_not_raised_by_one_source_larger_than_a_box():
     image = beam_noise((700, 700), 4, 1)
     add_blob(image, 350, 350, 1000, 20)
-    assert noise_map(image, 4).max() < 1.35
+    assert np.asarray(noise_map(image, 4)).max() < 1.35
 
 
 def test_noise_map_fills_blank_regions_from_their_neighbours():
     image = beam_noise((500, 500), 4, 1)
     image[:260, :260] = np.nan
     image[300:, 300:] = 0  # a mosaic's unfilled corner
-    rms = noise_map(image, 4)
+    rms = np.asarray(noise_map(image, 4))
     assert np.isfinite(rms).all()
     np.testing.assert_allclose(rms, 1, rtol=0.25)
 
@@ -78,7 +78,7 @@ def test_noise_map_fills_blank_regions_from_their_neighbours():
 @pytest.mark.parametrize('shape', [(1, 1), (3, 500), (132, 132), (7, 5), (101, 257)])
 @pytest.mark.parametrize('beam_pix', [0.7, 3.0, 9.5])
 def test_noise_map_has_the_shape_of_the_image(shape, beam_pix):
-    rms = noise_map(beam_noise((500, 500), 3, 1)[: shape[0], : shape[1]], beam_pix)
+    rms = np.asarray(noise_map(beam_noise((500, 500), 3, 1)[: shape[0], : shape[1]], beam_pix))
     assert rms.shape == shape
     assert rms.dtype == np.float32
     assert np.isfinite(rms).all()
@@ -86,7 +86,7 @@ def test_noise_map_has_the_shape_of_the_image(shape, beam_pix):
 
 @pytest.mark.parametrize('value', [np.nan, 0.0, 2.5])
 def test_noise_map_of_an_empty_image_is_zero(value):
-    assert not noise_map(np.full((60, 70), value), 3).any()
+    assert not np.asarray(noise_map(np.full((60, 70), value), 3)).any()
 
 
 def test_noise_map_agrees_with_noise_on_real_images(data_dir):

@@ -22,6 +22,7 @@ PROVENANCE = {
     'CLVERS': 'version of claran_plugin',
     'CLMODEL': 'model of the detector',
     'CLWHASH': 'SHA-256 of its weights',
+    'CLPREC': 'precision of its convolutions',
     'CLIMAGE': 'radio image',
     'CLINFRA': 'infrared image',
     'CLCMD': 'command',

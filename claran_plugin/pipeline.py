@@ -94,6 +94,8 @@ class Associator:
         Whether there will be an infrared image.
     views : int
         How often, turned and mirrored, each field is looked at: 1, 2, 4 or 8. What is seen is averaged.
+    precision : str
+        ``auto`` or ``full``, see `detection.inference.Detector`.
     """
 
     views: tuple[int, ...] = VIEWS[1]
@@ -106,13 +108,14 @@ class Associator:
         *,
         infrared: bool = False,
         views: int = 1,
+        precision: str = 'auto',
     ) -> None:
         if views not in VIEWS:
             raise InputError(f'{views} views: give 1, 2, 4 or 8')
         self.views = VIEWS[views]
         found = find_model(model or default_model(weights, infrared=infrared), weights)
         self.name = found.name
-        self.detector = _load_detector(found.config, found.weights, device)
+        self.detector = _load_detector(found.config, found.weights, device, precision)
         self.calibration = read_calibration(found.calibration) if found.calibration else Calibration()
 
     def look(self, sky: Sky, centres: NDArray, progress: Progress | None = None) -> Detections:
@@ -183,6 +186,7 @@ def associate(
     weights: str | Path | None = None,
     device: str = 'auto',
     views: int = 1,
+    precision: str = 'auto',
     fov: float | None = None,
     look_at_all: bool = False,
     overwrite_columns: bool = False,
@@ -205,7 +209,7 @@ def associate(
         Hz; by default as in the header.
     survey : str, optional
         Preset for what the header lacks, one of `images.SURVEYS`.
-    model, weights, device, views
+    model, weights, device, views, precision
         See `Associator`.
     fov : float, optional
         Side of the fields of view, arcsec; by default 33 beams.
@@ -214,7 +218,7 @@ def associate(
     overwrite_columns : bool
         Replace the columns of an earlier run.
     associator : Associator, optional
-        A detector that is loaded already; `model`, `weights`, `device` and `views` are then not used.
+        A detector that is loaded already; `model`, `weights`, `device`, `views` and `precision` are then not used.
     progress : callable, optional
         Wraps the iteration over fields of view: ``progress(centres, number)``.
 
@@ -233,7 +237,7 @@ def associate(
     original = catalogue if isinstance(catalogue, Table) else read_catalogue(catalogue)
     standard = standardise(original, name)
     if associator is None:
-        associator = Associator(model, weights, device, infrared=infrared is not None, views=views)
+        associator = Associator(model, weights, device, infrared=infrared is not None, views=views, precision=precision)
     sky = Sky(radio, near_infrared, field_arcsec=fov)
     components = on_image(standard, sky, name)
     skipped: NDArray = np.zeros(len(standard), bool)
@@ -249,6 +253,7 @@ def associate(
         'CLVERS': __version__,
         'CLMODEL': associator.name,
         'CLWHASH': associator.detector.weights_hash,
+        'CLPREC': associator.detector.precision,
         'CLIMAGE': Path(str(radio.meta.get('FILENAME', ''))).name,
     }
     if near_infrared is not None:
@@ -313,14 +318,14 @@ def detect(
     return associate(radio, islands, infrared, fov=fov, look_at_all=True, **options)
 
 
-def _load_detector(config: Path, weights: Path, device: str) -> 'Detector':
+def _load_detector(config: Path, weights: Path, device: str, precision: str) -> 'Detector':
     """Import torch only now: reading and checking inputs should not wait for it."""
     try:
         with quick_imports():
             from claran_plugin.detection.inference import Detector
     except ImportError as err:  # its text, from `detection.check_stack`, has the remedy
         raise InputError(str(err)) from err
-    return Detector(config, weights, device)
+    return Detector(config, weights, device, precision)
 
 
 def _pixels_of(img: Any) -> CCDData:

@@ -18,9 +18,9 @@ class KnownAssociator(Associator):
 
     boxes = np.array([DOUBLE_BOX])
 
-    def __init__(self, model=None, weights=None, device='auto', *, infrared=False, views=1):
+    def __init__(self, model=None, weights=None, device='auto', *, infrared=False, views=1, precision='auto'):
         self.name = 'known'
-        self.detector = SimpleNamespace(weights_hash='0123456789ab', method='S', fusion_options={})
+        self.detector = SimpleNamespace(weights_hash='0123456789ab', method='S', fusion_options={}, precision='float32')
         self.calibration = Calibration()
 
     def look(self, sky, centres, progress=None):

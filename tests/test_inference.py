@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from claran_plugin.boxes import box_iou
 from claran_plugin.errors import InputError
+from claran_plugin.fusion import FUSIONS
 from claran_plugin.models import DEFAULT, DEFAULT_INFRARED, config_folder, default_model, find_model
+from claran_plugin.simulation import simulate_subject
 
 pytestmark = pytest.mark.usefixtures('require_detector')
 
@@ -46,7 +49,7 @@ def weights(state, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def detector(inference, weights):
-    return inference.Detector(CONFIG, weights, 'cpu')
+    return inference.Detector(CONFIG, weights, 'cpu', 'full')
 
 
 def pictures(number, seed=0, side=132):
@@ -81,7 +84,7 @@ def test_shapes_and_probabilities(detector):
 
 
 def test_two_detectors_see_the_same(detector, inference, weights):
-    again = inference.Detector(CONFIG, weights, 'cpu')
+    again = inference.Detector(CONFIG, weights, 'cpu', 'full')
     for a, b in zip(detector(pictures(2)), again(pictures(2)), strict=True):
         np.testing.assert_array_equal(a.bboxes, b.bboxes)
         np.testing.assert_array_equal(a.scores, b.scores)
@@ -192,7 +195,7 @@ def test_weights_in_half_precision(inference, state, tmp_path, detector):
     for name, value in state.items():
         assert read[name].dtype == value.dtype, name
         torch.testing.assert_close(read[name], value, rtol=1e-3, atol=1e-4)
-    found, expected = (d(pictures(1))[0] for d in (inference.Detector(CONFIG, small, 'cpu'), detector))
+    found, expected = (d(pictures(1))[0] for d in (inference.Detector(CONFIG, small, 'cpu', 'full'), detector))
     if len(found.scores) == len(expected.scores):
         np.testing.assert_allclose(found.scores.mean(axis=0), expected.scores.mean(axis=0), atol=0.02)
 
@@ -279,6 +282,41 @@ def test_a_device_that_is_not_there(inference, weights, device):
 def test_auto_is_a_device(inference, weights):
     detector = inference.Detector(CONFIG, weights, 'auto')
     assert detector.device.type == ('cuda' if torch.cuda.is_available() else 'cpu')
+
+
+def test_precision_follows_the_device(inference, weights, monkeypatch):
+    assert inference.Detector(CONFIG, weights, 'cpu', 'full').precision == 'float32'
+    for is_fast, name in ((True, 'bfloat16'), (False, 'float32')):
+        monkeypatch.setattr(inference, 'is_fast_on_cpu', lambda is_fast=is_fast: is_fast)
+        assert inference.Detector(CONFIG, weights, 'cpu').precision == name
+    with pytest.raises(InputError, match='half: not a precision; give auto or full with --precision'):
+        inference.Detector(CONFIG, weights, 'cpu', 'half')
+
+
+def test_bfloat16_sees_the_same_sources(inference, monkeypatch):
+    monkeypatch.setattr(inference, 'is_fast_on_cpu', lambda: True)  # slow ones can do it, too
+    found = find_model()
+    rng = np.random.default_rng(1)
+    views = [draw_subject(rng) for _ in range(60)]
+    half, full = (
+        inference.Detector(found.config, found.weights, 'cpu', name)(np.stack(views)) for name in ('auto', 'full')
+    )
+    same = []
+    for a, b in zip(half, full, strict=True):
+        assert a.scores.dtype == a.bboxes.dtype == np.float32
+        best_a, best_b = (x.bboxes[np.arange(len(x.scores)), x.scores.argmax(axis=1)] for x in (a, b))
+        for box, scores in zip(best_b, b.scores, strict=True):
+            if scores.sum() > 0.3:
+                overlap = box_iou(box[None], best_a)[0]
+                twin = a.scores[np.argmax(overlap)]
+                same.append(overlap.max() > 0.8 and twin.argmax() == scores.argmax())
+                assert twin.max() == pytest.approx(scores.max(), abs=0.15)
+    assert len(same) > 150
+    assert np.mean(same) >= 0.99
+
+
+def draw_subject(rng):
+    return FUSIONS['S'](simulate_subject(rng, 132).snr, rms=1.0)
 
 
 @pytest.mark.parametrize(

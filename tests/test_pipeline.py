@@ -41,7 +41,9 @@ class Oracle(Associator):
 
     def __init__(self, truth, probability=0.97, method='S'):
         self.name = 'oracle'
-        self.detector = SimpleNamespace(method=method, fusion_options={}, weights_hash='0123456789ab')
+        self.detector = SimpleNamespace(
+            method=method, fusion_options={}, weights_hash='0123456789ab', precision='float32'
+        )
         self.calibration = Calibration()
         self.truth, self.probability = truth, probability
         self.looks = 0
@@ -528,6 +530,7 @@ def test_infrared_goes_to_the_detector(untrained, field, files, tmp_path):
         method='D3',
         fusion_options={},
         weights_hash='',
+        precision='float32',
         in_batches=in_batches,
     )
     some = read_catalogue(files.srl)[:5]

@@ -33,7 +33,14 @@ def run(args: argparse.Namespace) -> None:
     paths = _table_paths(args)
     radio = read_image(args.image, beam=args.beam, frequency=args.frequency, survey=args.survey)
     infrared = read_infrared(args.infrared, radio) if args.infrared else None
-    associator = Associator(args.model, args.weights, args.device, infrared=infrared is not None, views=args.views)
+    associator = Associator(
+        args.model,
+        args.weights,
+        args.device,
+        infrared=infrared is not None,
+        views=args.views,
+        precision=args.precision,
+    )
     log.line(f'{args.image}: PyBDSF looks for components')
     img, radio = pipeline.run(radio, pybdsf=dict(args.pybdsf))
     with tempfile.TemporaryDirectory(prefix='claran_') as folder:
@@ -98,7 +105,7 @@ def _picture_path(args: argparse.Namespace) -> list[Path]:
 
 
 def _common_options(args: argparse.Namespace) -> dict:
-    names = ('beam', 'frequency', 'survey', 'model', 'weights', 'device', 'views', 'fov')
+    names = ('beam', 'frequency', 'survey', 'model', 'weights', 'device', 'views', 'precision', 'fov')
     return {name: getattr(args, name) for name in names}
 
 

@@ -43,6 +43,12 @@ def add_detector(parser: Any) -> None:
     )
     parser.add_argument('--weights', metavar='FILE', help='trained weights (default: those of the bundled model)')
     parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N (default: auto)')
+    parser.add_argument(
+        '--precision',
+        choices=('auto', 'full'),
+        default='auto',
+        help='auto: half precision where the device is faster in it; full: single (default: auto)',
+    )
 
 
 def pybdsf_option(text: str) -> tuple[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,12 @@ from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from claran_plugin.detection.mixed_precision import in_bfloat16, is_fast_on_cpu
 from claran_plugin.errors import InputError
 from claran_plugin.morphology import CLASSES
+
+CONVOLUTIONAL = ('backbone', 'neck')
+"""The detector's parts where the time goes."""
 
 
 class Detector:
@@ -30,6 +35,14 @@ class Detector:
         A state dictionary, as it is or under ``state_dict``; loaded with ``weights_only=True``.
     device : str
         ``auto``, ``cpu`` or ``cuda:N``.
+    precision : str
+        ``auto``: float16 on a GPU, bfloat16 in the convolutions on a CPU that multiplies in it, which makes
+        probabilities differ by some thousandths; ``full``: float32.
+
+    Attributes
+    ----------
+    precision : str
+        ``float16``, ``bfloat16`` or ``float32``.
 
     Raises
     ------
@@ -37,8 +50,9 @@ class Detector:
         Where the config or the weights cannot be read, do not belong together, or the device is not there.
     """
 
-    def __init__(self, config: str | Path, weights: str | Path, device: str = 'auto') -> None:
+    def __init__(self, config: str | Path, weights: str | Path, device: str = 'auto', precision: str = 'auto') -> None:
         self.device = _device(device)
+        self.precision = _precision(precision, self.device)
         self.weights_hash, state = read_weights(weights)
         self.config = _read_config(config)
         init_default_scope('mmdet')
@@ -52,7 +66,6 @@ class Detector:
         self.model.roi_head.test_cfg = None
         self.method, self.fusion_options = _fusion(self.config)
         self.input_size = _input_size(self.config)
-        self.half = self.device.type == 'cuda'
 
     @torch.inference_mode()
     def __call__(self, pictures: NDArray) -> list[InstanceData]:
@@ -75,10 +88,16 @@ class Detector:
             batch = functional.interpolate(batch, (self.input_size,) * 2, mode='bilinear', align_corners=False)
         samples = [DetDataSample(metainfo=self._metainfo()) for _ in range(len(batch))]
         data = self.model.data_preprocessor(dict(inputs=list(batch), data_samples=samples), False)
-        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.half):
+        with self._in_precision():
             results = self.model.predict(data['inputs'], data['data_samples'], rescale=False)
         scale = side / self.input_size
         return [self._to_numpy(sample.pred_instances, scale) for sample in results]
+
+    def _in_precision(self) -> AbstractContextManager:
+        if self.precision == 'bfloat16':
+            parts = [getattr(self.model, name) for name in CONVOLUTIONAL if hasattr(self.model, name)]
+            return in_bfloat16(parts, 'cpu')
+        return torch.autocast(self.device.type, dtype=torch.float16, enabled=self.precision == 'float16')
 
     def in_batches(self, pictures: Iterator[NDArray], batch_size: int = 16) -> Iterator[InstanceData]:
         """Look at single pictures (s, s, 3) as they come."""
@@ -207,6 +226,16 @@ def _fusion(config: Config) -> tuple[str, dict]:
 def _input_size(config: Config) -> int:
     step = _transform(config, 'Resize')
     return int(step['scale'][0]) if step else 132
+
+
+def _precision(name: str, device: torch.device) -> str:
+    if name not in ('auto', 'full'):
+        raise InputError(f'{name}: not a precision; give auto or full with --precision')
+    if name == 'full':
+        return 'float32'
+    if device.type == 'cuda':
+        return 'float16'
+    return 'bfloat16' if is_fast_on_cpu() else 'float32'
 
 
 def _device(name: str) -> torch.device:

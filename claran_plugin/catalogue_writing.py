@@ -18,6 +18,8 @@ from claran_plugin.fits_tables import extend_table, is_fits, write_extended
 
 FORMATS = {'fits': '.fits', 'votable': '.vot', 'csv': '.csv', 'ascii.ecsv': '.ecsv'}
 """Formats of the output and the endings of their files."""
+HISTORY_LENGTH = 72
+"""Characters of a HISTORY card."""
 PROVENANCE = {
     'CLVERS': 'version of claran_plugin',
     'CLMODEL': 'model of the detector',
@@ -252,7 +254,18 @@ def _describe(header: fits.Header, specs: Sequence[ColumnSpec], provenance: Mapp
         elif key != 'CLCMD' and len(value) < 66:
             header[key] = value
         else:
-            header.add_history(f'{key} {value}')
+            for part in _cards(f'{key} {value}'):
+                header.add_history(part)
+
+
+def _cards(text: str) -> list[str]:
+    """Divide a text among cards so that it can be put together again: spaces at the end of a card would be lost."""
+    cards = []
+    while text:
+        length = len(text[:HISTORY_LENGTH].rstrip()) or HISTORY_LENGTH
+        cards.append(text[:length])
+        text = text[length:]
+    return cards
 
 
 def _undescribed(table: Table) -> Table:

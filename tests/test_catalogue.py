@@ -7,6 +7,8 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.io.votable.ucd import check_ucd
 from astropy.table import QTable, Table
+from hypothesis import given
+from hypothesis import strategies as st
 
 from claran_plugin import catalogue_writing
 from claran_plugin.catalogue import (
@@ -433,3 +435,12 @@ def test_impossible_formats_are_told(original, tmp_path):
     with pytest.raises(InputError, match='cannot be written as csv'):
         write_tables(components, sources, tmp_path, 'field', format='csv')
     assert [item.name for item in tmp_path.iterdir()] == ['input.fits']
+
+
+@given(st.text(alphabet='ab ', max_size=70) | st.lists(st.sampled_from(['ab', ' ', '  c']), max_size=120).map(''.join))
+def test_commands_survive_the_header(text):
+    command = f'x{text}x'  # ends with something, as commands do
+    header = fits.Header()
+    for part in catalogue_writing._cards(command):
+        header.add_history(part)
+    assert ''.join(fits.Header.fromstring(header.tostring())['HISTORY']) == command

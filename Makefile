@@ -176,7 +176,7 @@ $(READY): setup.cfg pyproject.toml Makefile
 	@test -x $(PY) || { rm -rf $(VENV); echo 'Making $(VENV) with $(PYTHON)'; $(PYTHON) -m venv $(VENV); }
 	$(PIP) install --quiet '$(TORCH)' 'setuptools<81' wheel ninja psutil packaging
 	@$(INSTALL_MMCV)
-	$(PIP) install --quiet '$(TORCH)' --editable '.[onedl,fetch,test,lint]'
+	$(PIP) install --quiet '$(TORCH)' --editable '.[onedl,survey,fetch,test,lint]'
 	@$(FIX_OPENCV)
 	@$(PY) -W ignore -c 'import mmcv.ops, mmdet.models, mmdet.apis'
 	@for name in $(CHOSEN); do \

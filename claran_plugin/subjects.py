@@ -15,8 +15,8 @@ PIXELS_PER_BEAM = 4.0
 """Sampling of a field of view."""
 FIELD_PIXELS = 132
 """Side of a field of view, pixels; 33 beams, which is 3' for FIRST."""
-NEAR_FIELDS = 6 / 33
-"""Fields are not put closer to each other than this share of their side (6 beams)."""
+NEAR_FIELDS = 8 / 33
+"""Fields are not put closer to each other than this share of their side (8 beams)."""
 PAIR_FIELDS = (8 / 33, 30 / 33)
 """Separations of two components between which a field of view is put, in sides of a field (8 to 30 beams)."""
 SMALL_IMAGE_BEAMS = 120.0

@@ -10,21 +10,14 @@ from astropy.table import QTable
 
 from claran_plugin import pipeline
 from claran_plugin.catalogue import MorphFlag
-from claran_plugin.catalogue_writing import (
-    FORMATS,
-    atomic_outputs,
-    check_outputs,
-    output_paths,
-    write_component_table,
-    write_source_table,
-)
+from claran_plugin.catalogue_writing import FORMATS, atomic_outputs, check_outputs, write_source_table
 from claran_plugin.components import write_pybdsf_catalogue
 from claran_plugin.errors import InputWarning
-from claran_plugin.explanation import ENDING, evidence_of, write_evidence
 from claran_plugin.explanation import explain as tell
 from claran_plugin.images import image_stem, read_image, read_infrared
 from claran_plugin.pipeline import Association, Associator
 from claran_plugin.progress import Log
+from claran_plugin.results import draw, result_paths, write_result
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
             associator=associator,
             progress=log.fields,
         )
-        _write_tables(result, paths, args, original=catalogue)
+        _write(result, paths, args, original=catalogue)
     _finish(result, result.sources, paths, args, log)
 
 
@@ -71,7 +64,7 @@ def associate(args: argparse.Namespace) -> None:
         progress=log.fields,
         **_common_options(args),
     )
-    _write_tables(result, paths, args, original=args.catalogue)
+    _write(result, paths, args, original=args.catalogue)
     _finish(result, result.sources, paths, args, log)
 
 
@@ -84,7 +77,7 @@ def detect(args: argparse.Namespace) -> None:
     detected = result.sources[(result.sources['Morph_Flag'] & MorphFlag.NO_DETECTION) == 0]
     with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
         write_source_table(detected, temporary[0], format=args.format, provenance=_provenance(result, args))
-        _draw(result, temporary[1:], args)
+        draw(result, temporary[1:], image_stem(args.image))
     _finish(result, detected, paths, args, log)
 
 
@@ -94,9 +87,7 @@ def explain(args: argparse.Namespace) -> None:
 
 
 def _table_paths(args: argparse.Namespace) -> list[Path]:
-    stem = image_stem(args.image)
-    evidence = Path(args.output) / f'{stem}{ENDING}'
-    paths = [*output_paths(args.output, stem, args.format), evidence, *_picture_path(args)]
+    paths = result_paths(args.output, image_stem(args.image), args.format, picture=not args.no_picture)
     return check_outputs(paths, overwrite=args.overwrite)
 
 
@@ -113,24 +104,16 @@ def _provenance(result: Association, args: argparse.Namespace) -> dict[str, str]
     return {**result.provenance, 'CLCMD': args.command_line}
 
 
-def _write_tables(
-    result: Association, paths: Sequence[Path], args: argparse.Namespace, *, original: str | Path
-) -> None:
-    provenance = _provenance(result, args)
-    with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
-        write_component_table(
-            result.components, temporary[0], original=original, format=args.format, provenance=provenance
-        )
-        write_source_table(result.sources, temporary[1], format=args.format, provenance=provenance)
-        write_evidence(evidence_of(result), temporary[2], paths[1].name, provenance)
-        _draw(result, temporary[3:], args)
-
-
-def _draw(result: Association, paths: Sequence[Path], args: argparse.Namespace) -> None:
-    for path in paths:  # one, or none with --no-picture
-        from claran_plugin.plotting import overlay  # takes a second to import
-
-        overlay(result, path, title=image_stem(args.image))
+def _write(result: Association, paths: Sequence[Path], args: argparse.Namespace, *, original: str | Path) -> None:
+    write_result(
+        result,
+        paths,
+        name=image_stem(args.image),
+        original=original,
+        format=args.format,
+        overwrite=args.overwrite,
+        provenance=_provenance(result, args),
+    )
 
 
 def _finish(result: Association, sources: QTable, paths: Sequence[Path], args: argparse.Namespace, log: Log) -> None:

@@ -21,17 +21,7 @@ def add_run(commands: Any) -> None:
         commands, 'run', 'find components with PyBDSF, then associate them: image to source table', 'association.run'
     )
     parser.add_argument('image', metavar='IMAGE', help='radio image (FITS)')
-    parser.add_argument(
-        '--kind', choices=('srl', 'gaul'), default='srl', help="which of PyBDSF's lists to associate (default: srl)"
-    )
-    parser.add_argument(
-        '--pybdsf',
-        action='append',
-        type=pybdsf_option,
-        default=[],
-        metavar='KEY=VALUE',
-        help='option of bdsf.process_image, such as thresh_pix=4.5; repeat for more',
-    )
+    add_pybdsf(parser)
     _add_common(parser)
 
 
@@ -64,10 +54,24 @@ def add_detect(commands: Any) -> None:
     _add_common(parser)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    """Add what run, associate and detect share."""
+def add_pybdsf(parser: argparse.ArgumentParser) -> None:
+    """Add what PyBDSF is to do."""
+    parser.add_argument(
+        '--kind', choices=('srl', 'gaul'), default='srl', help="which of PyBDSF's lists to associate (default: srl)"
+    )
+    parser.add_argument(
+        '--pybdsf',
+        action='append',
+        type=pybdsf_option,
+        default=[],
+        metavar='KEY=VALUE',
+        help='option of bdsf.process_image, such as thresh_pix=4.5; repeat for more',
+    )
+
+
+def add_about_image(parser: argparse.ArgumentParser) -> Any:
+    """Add what images may lack; give the group."""
     inputs = parser.add_argument_group('about the image')
-    inputs.add_argument('--infrared', metavar='IMAGE', help='infrared image (FITS) of the field, on any grid')
     inputs.add_argument(
         '--beam',
         nargs=3,
@@ -79,6 +83,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     inputs.add_argument(
         '--survey', choices=SURVEYS, metavar='NAME', help=f'preset for what it lacks: {listed(SURVEYS)}'
     )
+    return inputs
+
+
+def add_looking(parser: argparse.ArgumentParser) -> None:
+    """Add the detector and what it is to look at."""
     detector = parser.add_argument_group('detector')
     add_detector(detector)
     detector.add_argument(
@@ -94,6 +103,13 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     detector.add_argument(
         '--all', action='store_true', help='look at isolated, unresolved components too (detect always does)'
     )
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Add what run, associate and detect share."""
+    inputs = add_about_image(parser)
+    inputs.add_argument('--infrared', metavar='IMAGE', help='infrared image (FITS) of the field, on any grid')
+    add_looking(parser)
     outputs = parser.add_argument_group('output')
     outputs.add_argument('--format', choices=FORMATS, default='fits', help='of the tables (default: fits)')
     outputs.add_argument('--no-picture', action='store_true', help='write no overlay picture')

@@ -7,6 +7,7 @@ from claran_plugin.commands.association_options import add_associate, add_detect
 from claran_plugin.commands.dataset_options import add_dataset
 from claran_plugin.commands.evaluation_options import add_evaluate
 from claran_plugin.commands.simulation_options import add_demo, add_simulate
+from claran_plugin.commands.survey_options import add_survey
 from claran_plugin.commands.training_options import add_losses, add_test, add_train, add_weights
 
 
@@ -23,6 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
         add_run,
         add_associate,
         add_detect,
+        add_survey,
         add_explain,
         add_simulate,
         add_dataset,

@@ -1,0 +1,95 @@
+"""The list of images of a survey."""
+
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from astropy.table import Table
+
+from claran_plugin.errors import InputError
+from claran_plugin.images import image_stem
+
+COLUMNS = ('image', 'catalogue', 'infrared', 'name')
+PLAIN = ('.txt', '.lis', '.list', '')
+"""Endings of lists that are no tables."""
+
+
+class Pointing(NamedTuple):
+    """One image of a survey; `catalogue` and `infrared` are '' where there is none."""
+
+    name: str
+    image: str
+    catalogue: str
+    infrared: str
+
+
+def read_list(path: str | Path) -> list[Pointing]:
+    """Read a list of images.
+
+    A text file has an image on each line, with its catalogue and its infrared image after it where there are any;
+    ``-`` stands for none, and what follows a ``#`` is a comment. A table that astropy reads (CSV, ECSV, FITS, VOTable)
+    has the columns ``image`` and, where wanted, ``catalogue``, ``infrared`` and ``name``. Relative paths begin at the
+    list's own folder. Names, which output files get, are by default those of the images, with the name of their folder
+    before them where that alone would not tell them apart.
+
+    Raises
+    ------
+    InputError
+        Where the list cannot be read, is empty, or has two images of one name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f'{path}: no such file; give a list of images')
+    rows = _lines(path) if path.suffix.lower() in PLAIN else _table(path)
+    if not rows:
+        raise InputError(f'{path}: lists no image')
+    for number, row in enumerate(rows, 1):
+        if not row['image']:
+            raise InputError(f'{path}: entry {number} has no image')
+        for key in COLUMNS[:3]:
+            row[key] = str((path.parent / row[key]).absolute()) if row[key] else ''
+    own = [row['name'] or image_stem(row['image']) for row in rows]
+    repeated = {name for name, number in Counter(own).items() if number > 1}
+    names = [
+        f'{Path(row["image"]).absolute().parent.name}_{name}' if name in repeated and not row['name'] else name
+        for name, row in zip(own, rows, strict=True)
+    ]
+    name, number = Counter(names).most_common(1)[0]
+    if number > 1:
+        raise InputError(f'{path}: {number} images have the name {name}; give a table with a column "name"')
+    return [
+        Pointing(name, row['image'], row['catalogue'], row['infrared']) for name, row in zip(names, rows, strict=True)
+    ]
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    rows = []
+    try:
+        lines = path.read_text().splitlines()
+    except UnicodeDecodeError as err:
+        raise InputError(
+            f'{path}: not a text file; give a list of images, or a table as CSV, ECSV, FITS or VOTable'
+        ) from err
+    for number, line in enumerate(lines, 1):
+        words = line.split('#')[0].split()
+        if len(words) > 3:
+            raise InputError(f'{path}: line {number} has {len(words)} words; expected IMAGE [CATALOGUE [INFRARED]]')
+        if words:
+            rows.append(
+                dict.fromkeys(COLUMNS, '')
+                | dict(zip(COLUMNS, ('' if word == '-' else word for word in words), strict=False))
+            )
+    return rows
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    try:
+        table = Table.read(path)
+    except Exception as err:
+        raise InputError(
+            f'{path}: not a table that astropy reads ({type(err).__name__}); give CSV, ECSV, FITS or VOTable'
+        ) from err
+    if 'image' not in table.colnames:
+        raise InputError(f'{path}: no column "image"; it has {", ".join(table.colnames)}')
+    table = table.filled('') if table.has_masked_values else table
+    return [{key: str(row[key]).strip() if key in table.colnames else '' for key in COLUMNS} for row in table]

@@ -1,0 +1,150 @@
+"""What a worker does with one image: all that `claran run` or `claran associate` does, and a row that tells of it."""
+
+import hashlib
+import json
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from astropy.nddata import CCDData
+
+from claran_plugin import __version__, pipeline
+from claran_plugin.components import write_pybdsf_catalogue
+from claran_plugin.errors import InputError
+from claran_plugin.images import beam, read_image, read_infrared
+from claran_plugin.models import default_model, find_model
+from claran_plugin.pipeline import Associator
+from claran_plugin.results import result_paths, write_result
+from claran_plugin.survey.listing import Pointing
+
+Row = dict[str, Any]
+DONE, FAILED = 'done', 'failed'
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for all images: where to write, and options of `pipeline.associate` and of PyBDSF.
+
+    `command` is what the tables' headers say; `output` is the folder of the images' own tables.
+    """
+
+    output: str
+    command: str = ''
+    beam: tuple[float, float, float] | None = None
+    frequency: float | None = None
+    survey: str | None = None
+    fov: float | None = None
+    look_at_all: bool = False
+    overwrite_columns: bool = False
+    model: str | None = None
+    weights: str | None = None
+    device: str = 'auto'
+    views: int = 1
+    precision: str = 'auto'
+    kind: Literal['srl', 'gaul'] = 'srl'
+    pybdsf: tuple[tuple[str, Any], ...] = ()
+    picture: bool = False
+
+
+def process(pointing: Pointing, settings: Settings, known: Row | None = None) -> Row:
+    """Associate one image and write its outputs, unless that was done before with the same content and parameters.
+
+    Parameters
+    ----------
+    pointing : Pointing
+    settings : Settings
+    known : dict, optional
+        The image's row of an earlier run.
+
+    Returns
+    -------
+    dict
+        The image's row of the manifest. A fault is reported in it and not raised.
+    """
+    start = time.perf_counter()
+    row: Row = dict(pointing._asdict(), state=FAILED, key='', error='')
+    try:
+        row['key'] = _key(pointing, settings)
+        paths = result_paths(settings.output, pointing.name, picture=settings.picture)
+        if known and known['state'] == DONE and known['key'] == row['key'] and all(path.is_file() for path in paths):
+            return known
+        result = _associate(pointing, settings, paths)
+    except Exception as err:
+        text = str(err) if isinstance(err, InputError) else f'{pointing.image}: {type(err).__name__}: {err}'
+        return row | dict(error=' '.join(text.split()), seconds=round(time.perf_counter() - start, 3))
+    centre, radius = _footprint(result.radio)
+    return row | dict(
+        state=DONE,
+        components=len(result.components),
+        sources=len(result.sources),
+        fields=result.n_fields,
+        ra=centre[0],
+        dec=centre[1],
+        radius=radius,
+        beam=round(float(beam(result.radio).major.to_value('deg')), 8),
+        seconds=round(time.perf_counter() - start, 3),
+    )
+
+
+def _key(pointing: Pointing, settings: Settings) -> str:
+    """Give a hash of all that the outputs depend on: contents, not names or dates."""
+    model = settings.model or default_model(settings.weights, infrared=bool(pointing.infrared))
+    found = find_model(model, settings.weights)
+    parameters = {key: value for key, value in asdict(settings).items() if key not in ('output', 'command', 'weights')}
+    digest = hashlib.sha256(json.dumps([__version__, parameters], sort_keys=True).encode())
+    for path in (found.config, found.weights, found.calibration, pointing.image, pointing.catalogue, pointing.infrared):
+        digest.update(_content(Path(path)) if path else b'-')
+    return digest.hexdigest()[:16]
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():
+        raise InputError(f'{path}: no such file: check the list')
+    with path.open('rb') as opened:
+        return hashlib.file_digest(opened, 'sha256').digest()
+
+
+@lru_cache(1)
+def _associator(
+    model: str | None, weights: str | None, device: str, infrared: bool, views: int, precision: str
+) -> Associator:
+    """Load a model once per worker."""
+    return Associator(model, weights, device, infrared=infrared, views=views, precision=precision)
+
+
+def _associate(pointing: Pointing, settings: Settings, paths: list[Path]) -> pipeline.Association:
+    radio = read_image(pointing.image, beam=settings.beam, frequency=settings.frequency, survey=settings.survey)
+    infrared = read_infrared(pointing.infrared, radio) if pointing.infrared else None
+    associator = _associator(
+        settings.model, settings.weights, settings.device, infrared is not None, settings.views, settings.precision
+    )
+    with tempfile.TemporaryDirectory(prefix='claran_') as folder:
+        catalogue = Path(pointing.catalogue)
+        if not pointing.catalogue:
+            img, radio = pipeline.run(radio, pybdsf=dict(settings.pybdsf) | dict(ncores=1))
+            catalogue = write_pybdsf_catalogue(img, Path(folder) / f'{pointing.name}.fits', settings.kind)
+        result = pipeline.associate(
+            radio,
+            catalogue,
+            infrared,
+            fov=settings.fov,
+            look_at_all=settings.look_at_all,
+            overwrite_columns=settings.overwrite_columns,
+            associator=associator,
+        )
+        provenance = {**result.provenance, 'CLCMD': settings.command}
+        write_result(result, paths, name=pointing.name, original=catalogue, overwrite=True, provenance=provenance)
+    return result
+
+
+def _footprint(radio: CCDData) -> tuple[tuple[float, float], float]:
+    """Give the middle of an image (RA, DEC) and the distance to its farthest corner, deg."""
+    ny, nx = radio.shape
+    middle = radio.wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2).icrs
+    corners = radio.wcs.pixel_to_world([-0.5, nx - 0.5, -0.5, nx - 0.5], [-0.5, -0.5, ny - 0.5, ny - 0.5]).icrs
+    distance = np.nan_to_num(middle.separation(corners).deg, nan=180.0)
+    return (round(float(middle.ra.deg), 6), round(float(middle.dec.deg), 6)), round(float(distance.max()), 6)

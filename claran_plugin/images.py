@@ -409,19 +409,24 @@ def _is_zipped(path: Path) -> bool:
 
 
 def _windows(path: Path, number: int, header: fits.Header, keep: list[int]) -> WindowedPixels:
-    """Open an image whose pixels are read where they are wanted; the file stays open as long as there is use for it."""
-    is_scaled = any(key in header for key in ('BSCALE', 'BZERO', 'BLANK'))  # which astropy refuses to map
-    hdus = fits.open(path, memmap=not is_scaled)
+    """Open an image whose pixels are read where they are wanted."""
+    hdus = fits.open(path, memmap=False)  # stays open as long as there is use for it
     hdu = hdus[number]
     _warn_of_planes(hdu.shape, keep, str(path))
+    is_plain = not isinstance(hdu, fits.CompImageHDU) and not any(key in header for key in ('BSCALE', 'BZERO', 'BLANK'))
+    kind, start = f'>{"f" if header["BITPIX"] < 0 else "i"}{abs(header["BITPIX"]) // 8}', hdu.fileinfo()['datLoc']
 
     def read(ys: slice, xs: slice) -> NDArray:
         window = iter((ys, xs))
+        wanted = tuple(next(window) if axis in keep else 0 for axis in range(len(hdu.shape)))
         try:
-            part = hdu.section[tuple(next(window) if axis in keep else 0 for axis in range(len(hdu.shape)))]
+            # mapped for this window only, as all pages that were read would count as used memory
+            pixels = np.memmap(path, kind, 'r', start, hdu.shape) if is_plain else hdu.section
+            part = pixels[wanted].astype(np.float32)
         except _READ_ERRORS as err:
             raise InputError(f'{path}: not a readable FITS file, or truncated: fetch or write it again') from err
-        return np.where(np.isfinite(part), part, np.nan).astype(np.float32)
+        part[~np.isfinite(part)] = np.nan
+        return part
 
     return WindowedPixels(tuple(hdu.shape[axis] for axis in keep), read)
 

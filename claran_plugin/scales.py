@@ -21,7 +21,7 @@ from claran_plugin.boxes import boxes_around
 from claran_plugin.claims import Components, Hypothesis, members_of
 from claran_plugin.emission import Emission
 from claran_plugin.footprints import FWHM, counted_emission
-from claran_plugin.images import MOST_PIXELS_IN_MEMORY, average_pixels, beam
+from claran_plugin.images import average_pixels, beam
 from claran_plugin.morphology import COMPONENT_SIGMA
 from claran_plugin.pixels import WindowedPixels, tiles, values_at
 from claran_plugin.subjects import NEAR_FIELDS, Sky, thinned
@@ -37,6 +37,8 @@ RESOLVED_AREA = 1.6
 RARE = 1.5
 """Evidence that a set loses for being larger than a field of view: the detector has learnt how common sources of all
 sizes are within one, and beyond it they get rarer while chance neighbours get more."""
+MOST_PIXELS_IN_MEMORY = 2**27
+"""A larger coarser sky (512 MiB) is computed window by window, again for each use."""
 BEAM_AREA = np.pi / (4 * np.log(2))
 """Of a Gaussian, in squares of its FWHM."""
 

@@ -113,20 +113,41 @@ def test_pictures_are_taken_only_when_needed(detector):
     taken = []
 
     def come():
-        for picture in pictures(5):
+        for picture in pictures(24):
             taken.append(picture)
             yield picture
 
     results = detector.in_batches(come(), batch_size=2)
     next(results)
-    assert len(taken) == 2
+    assert len(taken) <= 2 * (torch.get_num_threads() + 1)  # one batch for each thread, and the next
+
+
+@pytest.mark.parametrize('threads', [1, 3])
+def test_threads_see_what_one_sees(detector, threads, monkeypatch):
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: threads)
+    batch = pictures(11, seed=2)
+    expected = [found for first in range(0, 11, 2) for found in detector(batch[first : first + 2])]
+    for found, one in zip(detector.in_batches(iter(batch), batch_size=2), expected, strict=True):
+        np.testing.assert_allclose(found.scores, one.scores, atol=1e-5)
+        np.testing.assert_allclose(found.bboxes, one.bboxes, atol=1e-2)
+
+
+def test_a_fault_in_a_picture_is_not_lost(detector):
+    def come():
+        yield from pictures(3)
+        raise InputError('no more pictures')
+
+    with pytest.raises(InputError, match='no more pictures'):
+        list(detector.in_batches(come(), batch_size=2))
+    with pytest.raises((IndexError, RuntimeError)):
+        list(detector.in_batches(iter([np.zeros(3)]), batch_size=2))
 
 
 def test_the_same_as_mmdet_s_own_test_step(detector, inference, weights):
     # mmdet's way from a picture to class-wise boxes, without suppression, gives the same numbers
     from mmdet.structures import DetDataSample
 
-    model = inference.Detector(CONFIG, weights, 'cpu').model
+    model = inference.Detector(CONFIG, weights, 'cpu', 'full').model
     model.roi_head.test_cfg = None
     picture = pictures(1)[0]
     size = picture.shape[:2]

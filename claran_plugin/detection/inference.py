@@ -1,8 +1,9 @@
 """Running a trained detector on pictures of fields of view, in batches."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from claran_plugin.detection.mixed_precision import in_bfloat16, is_fast_on_cpu
+from claran_plugin.detection.mixed_precision import is_fast_on_cpu, run_in_bfloat16
 from claran_plugin.errors import InputError
 from claran_plugin.morphology import CLASSES
 
 CONVOLUTIONAL = ('backbone', 'neck')
 """The detector's parts where the time goes."""
+MOST_THREADS = 16
 
 
 class Detector:
@@ -62,6 +64,8 @@ class Detector:
         # rounding. The model moves to the device when it is first used: PyBDSF forks, which is safest before CUDA
         # starts.
         self.model = fuse_conv_bn(self.model.eval()).to(memory_format=torch.channels_last)
+        if self.precision == 'bfloat16':
+            run_in_bfloat16([getattr(self.model, name) for name in CONVOLUTIONAL if hasattr(self.model, name)], 'cpu')
         # Without a test configuration the RoI head returns all proposals with all class probabilities.
         self.model.roi_head.test_cfg = None
         self.method, self.fusion_options = _fusion(self.config)
@@ -88,27 +92,29 @@ class Detector:
             batch = functional.interpolate(batch, (self.input_size,) * 2, mode='bilinear', align_corners=False)
         samples = [DetDataSample(metainfo=self._metainfo()) for _ in range(len(batch))]
         data = self.model.data_preprocessor(dict(inputs=list(batch), data_samples=samples), False)
-        with self._in_precision():
+        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.precision == 'float16'):
             results = self.model.predict(data['inputs'], data['data_samples'], rescale=False)
         scale = side / self.input_size
         return [self._to_numpy(sample.pred_instances, scale) for sample in results]
 
-    def _in_precision(self) -> AbstractContextManager:
-        if self.precision == 'bfloat16':
-            parts = [getattr(self.model, name) for name in CONVOLUTIONAL if hasattr(self.model, name)]
-            return in_bfloat16(parts, 'cpu')
-        return torch.autocast(self.device.type, dtype=torch.float16, enabled=self.precision == 'float16')
+    def in_batches(self, pictures: Iterable[NDArray], batch_size: int = 16) -> Iterator[InstanceData]:
+        """Look at single pictures (s, s, 3) as they come.
 
-    def in_batches(self, pictures: Iterator[NDArray], batch_size: int = 16) -> Iterator[InstanceData]:
-        """Look at single pictures (s, s, 3) as they come."""
-        waiting: list[NDArray] = []
-        for picture in pictures:
-            waiting.append(picture)
-            if len(waiting) == batch_size:
-                yield from self(np.stack(waiting))
-                waiting = []
-        if waiting:
-            yield from self(np.stack(waiting))
+        Batches are looked at in threads, on a CPU as many as torch would use for one batch: that leaves no core waiting
+        in the small steps between the convolutions, and the caller makes the next pictures meanwhile.
+        """
+        number = min(torch.get_num_threads(), MOST_THREADS) if self.device.type == 'cpu' else 1
+        waiting: deque[Future] = deque()
+        with ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            try:
+                for batch in _batches(pictures, batch_size):
+                    waiting.append(pool.submit(self, batch))
+                    if len(waiting) > number:
+                        yield from waiting.popleft().result()
+                while waiting:
+                    yield from waiting.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _metainfo(self) -> dict:
         size = (self.input_size, self.input_size)
@@ -119,6 +125,17 @@ class Detector:
         boxes = found.bboxes.float().cpu().numpy().reshape(-1, len(CLASSES), 4) * scale - 0.5
         scores = found.scores.float().cpu().numpy()[:, : len(CLASSES)]
         return InstanceData(bboxes=boxes, scores=scores)
+
+
+def _batches(pictures: Iterable[NDArray], size: int) -> Iterator[NDArray]:
+    waiting: list[NDArray] = []
+    for picture in pictures:
+        waiting.append(picture)
+        if len(waiting) == size:
+            yield np.stack(waiting)
+            waiting = []
+    if waiting:
+        yield np.stack(waiting)
 
 
 def read_weights(path: str | Path) -> tuple[str, dict[str, torch.Tensor]]:

@@ -40,12 +40,17 @@ def is_fast_on_cpu() -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
+def run_in_bfloat16(parts: Sequence[nn.Module], device: str) -> None:
+    """Let some parts of a detector multiply in bfloat16 from now on; their results are float32."""
+    for part in parts:
+        part.forward = _in_bfloat16(part.forward, device)
+
+
 @contextmanager
 def in_bfloat16(parts: Sequence[nn.Module], device: str) -> Iterator[None]:
-    """Let some parts of a detector multiply in bfloat16; their results are float32."""
+    """Do that for a while."""
     try:
-        for part in parts:
-            part.forward = _in_bfloat16(part.forward, device)
+        run_in_bfloat16(parts, device)
         yield
     finally:
         for part in parts:

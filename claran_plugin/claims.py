@@ -6,6 +6,7 @@ their subsets (`division`). Detections from overlapping fields of view that clai
 probability is the mean over all fields that could see it.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -148,17 +149,19 @@ def claims(
     division = None if surroundings is None else Division(surroundings, len(islands))
     middles = cKDTree(centres)
     near = cKDTree(components.xy).query_ball_point(centres, step * field_pixels / 2 * 1.1, p=np.inf)
+    claimed_by: dict[int, _Claimed] = {}
     for number, indices in members_of(field).items():
-        if not near[number]:
-            continue
-        local = np.array(sorted(near[number]))
-        for index, claimed in zip(indices, _claimed(components, local, boxes[indices], islands), strict=True):
-            sets = claimed.divided(boxes[index], probabilities[index], islands, division)
-            sets += claimed.piecemeal(float(probabilities[index].sum()))
-            for members, probability, certainty in sets:
-                known = found[members].get(number)
-                if known is None or probability > known[1]:
-                    found[members][number] = int(index), probability, certainty
+        if near[number]:
+            local = np.array(sorted(near[number]))
+            claimed_by.update(zip(indices.tolist(), _claimed(components, local, boxes[indices], islands), strict=True))
+    divided = _divided(claimed_by, boxes, probabilities, division)
+    for index, claimed in claimed_by.items():
+        number, whole = int(field[index]), float(probabilities[index].sum())
+        sets = claimed.wholes(divided.get(index), whole, islands) + claimed.piecemeal(whole)
+        for members, probability, certainty in sets:
+            known = found[members].get(number)
+            if known is None or probability > known[1]:
+                found[members][number] = index, probability, certainty
     hypotheses = []
     for members, views in found.items():
         xy = components.xy[list(members)]
@@ -188,6 +191,9 @@ def members_of(island: NDArray) -> dict[int, NDArray]:
     return {} if not len(order) else dict(zip(numbers.tolist(), np.split(order, first[1:]), strict=True))
 
 
+Divided = tuple[Sequence[tuple[int, ...]], Sequence[float]]
+
+
 class _Claimed(NamedTuple):
     """What a box claims.
 
@@ -202,26 +208,21 @@ class _Claimed(NamedTuple):
     n_broken: int
     single_certainty: float
 
-    def divided(
-        self,
-        box: NDArray,
-        probabilities: NDArray,
-        islands: Mapping[int, NDArray],
-        division: Division | None,
+    def wholes(
+        self, divided: Divided | None, total: float, islands: Mapping[int, NDArray]
     ) -> list[tuple[frozenset[int], float, float]]:
-        """Divide a detection among the sets of islands that it may be; give components, probability, log certainty."""
+        """Give the sets of whole islands that a box may stand for: components, probability, log certainty.
+
+        `divided` are sets of islands and their shares in the detection's probability `total`; without, it is all.
+        """
         if not self.held:
             return []
-        total = float(probabilities.sum())
-        choices: Sequence[tuple[int, ...]] = [tuple(self.held)]
-        shares: NDArray = np.ones(1)
-        if division is not None and len(self.held) > 1:
-            choices, shares = division.shares(frozenset(self.held), box, probabilities / total)
+        choices, shares = divided or ([tuple(self.held)], [1.0])
         return [
             (
                 frozenset(int(member) for island in chosen for member in islands[island]),
-                total * float(portion),
-                self.certainty + float(sum(np.log(self.held[island]) for island in chosen)),
+                total * portion,
+                self.certainty + sum(math.log(self.held[island]) for island in chosen),
             )
             for chosen, portion in zip(choices, shares, strict=True)
             if portion * total > MIN_PROBABILITY or len(choices) == 1
@@ -232,6 +233,23 @@ class _Claimed(NamedTuple):
         if not self.n_broken:
             return []
         return [(self.single, total, self.single_certainty - SPLIT_PENALTY * self.n_broken)]
+
+
+def _divided(
+    claimed_by: Mapping[int, _Claimed], boxes: NDArray, probabilities: NDArray, division: Division | None
+) -> dict[int, Divided]:
+    """Divide the detections that claim several islands, those of the same islands together."""
+    alike: dict[frozenset[int], list[int]] = defaultdict(list)
+    for index, claimed in claimed_by.items():
+        if division is not None and len(claimed.held) > 1:
+            alike[frozenset(claimed.held)].append(index)
+    divided: dict[int, Divided] = {}
+    for held, indices in alike.items():
+        assert division is not None
+        total = probabilities[indices].sum(axis=1, keepdims=True)
+        choices, shares = division.shares(held, boxes[indices], probabilities[indices] / total)
+        divided.update((index, (choices, portions)) for index, portions in zip(indices, shares.tolist(), strict=True))
+    return divided
 
 
 def _claimed(components: Components, local: NDArray, boxes: NDArray, islands: Mapping[int, NDArray]) -> list[_Claimed]:

@@ -92,45 +92,45 @@ class Division:
         self._sets: dict[frozenset[int], _Sets] = {}
 
     def shares(
-        self, held: frozenset[int], box: NDArray, probabilities: NDArray
+        self, held: frozenset[int], boxes: NDArray, probabilities: NDArray
     ) -> tuple[list[tuple[int, ...]], NDArray]:
-        """Divide a detection.
+        """Divide detections whose boxes claim the same islands.
 
         Parameters
         ----------
         held : frozenset of int
-            The islands that its box claims.
-        box : (4,) array
+            The islands.
+        boxes : (d, 4) array
             xyxy, pixels of the image.
-        probabilities : (6,) array
+        probabilities : (d, 6) array
             Of the classes; they add up to 1.
 
         Returns
         -------
         choices : list of m tuples of int
             Sets of islands.
-        shares : (m,) array
+        shares : (d, m) array
             They add up to 1, but for variants of one set.
         """
         sets = self._sets.get(held)
         if sets is None:
             sets = self._sets[held] = self._list(held)
-        area = float(np.prod(box[2:] - box[:2]))
-        density = np.maximum(self.number - sets.held, 0.5) / max(self.surroundings.area - area, area)
-        strangers = np.clip(STRANGER * density * area, 0.01, 1)  # expected in the box beside the source's own
+        area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)[:, None]
+        density = np.maximum(self.number - sets.held, 0.5) / np.maximum(self.surroundings.area - area, area)
+        strangers = np.clip(STRANGER * density * area, 0.01, 1)  # expected in the boxes beside the source's own
         wrong = np.minimum(np.abs(sets.number[:, None] - SEEN), MOST_WRONG)
-        fitting = np.log(WRONG_NUMBER**wrong @ probabilities)
-        overlap = box_iou(box[None], sets.boxes)[0]
-        result = fitting + sets.left_out @ np.log(strangers) + sets.prior
+        fitting = np.log(probabilities @ (WRONG_NUMBER**wrong).T)
+        overlap = box_iou(boxes, sets.boxes)
+        result = fitting + np.log(strangers) @ sets.left_out.T + sets.prior
         result += IOU_POWER * np.log(np.clip(overlap / FITTING_IOU, 0.05, 1))
-        result = np.exp(result - result.max())
-        shares = result / result.sum()
+        result = np.exp(result - result.max(axis=1, keepdims=True))
+        shares = result / result.sum(axis=1, keepdims=True)
         # The likeliest variant stands for all: whether a small island more belongs to a large source is another
         # question than whether there is such a source.
         for numbers in sets.variants:
-            most = shares[numbers].max()
-            if most > 0:
-                shares[numbers] *= shares[numbers].sum() / most
+            most = shares[:, numbers].max(axis=1, keepdims=True)
+            whole = shares[:, numbers].sum(axis=1, keepdims=True)
+            shares[:, numbers] *= np.divide(whole, most, out=np.ones_like(most), where=most > 0)
         return sets.choices, shares
 
     def _list(self, held: frozenset[int]) -> _Sets:

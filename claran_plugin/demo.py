@@ -64,6 +64,7 @@ def run_demo(
     model: str | None = None,
     weights: str | Path | None = None,
     device: str = 'auto',
+    precision: str = 'auto',
     command_line: str = 'claran demo',
     log: Log | None = None,
 ) -> tuple[str, list[Path]]:
@@ -75,7 +76,7 @@ def run_demo(
         Made if it is missing.
     overwrite : bool
         Replace files of an earlier demonstration.
-    model, weights, device
+    model, weights, device, precision
         See `pipeline.Associator`.
     command_line : str
         For the headers.
@@ -105,7 +106,7 @@ def run_demo(
     check_outputs(paths, overwrite=overwrite)
     log.line("a field of 15' x 15' is simulated")
     field = simulate_field(np.random.default_rng(SEED), fraction_extended=FRACTION_EXTENDED)
-    associator = pipeline.Associator(model, weights, device)
+    associator = pipeline.Associator(model, weights, device, precision=precision)
     with atomic_outputs(paths, overwrite=overwrite) as temporary, tempfile.TemporaryDirectory() as scratch:
         write_field(field, temporary[0])
         log.line('PyBDSF looks for components')

@@ -36,4 +36,4 @@ def add_survey(commands: Any) -> None:
         help='go on with an earlier run: leave out what is done, by the content of the files and the parameters',
     )
     outputs.add_argument('--pictures', action='store_true', help='an overlay picture of each image')
-    add_outputs(outputs, None)
+    add_outputs(outputs)

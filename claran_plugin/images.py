@@ -414,6 +414,7 @@ def _windows(path: Path, number: int, header: fits.Header, keep: list[int]) -> W
     hdu = hdus[number]
     _warn_of_planes(hdu.shape, keep, str(path))
     is_plain = not isinstance(hdu, fits.CompImageHDU) and not any(key in header for key in ('BSCALE', 'BZERO', 'BLANK'))
+    is_plain &= header['BITPIX'] != 8  # the only unsigned one
     kind, start = f'>{"f" if header["BITPIX"] < 0 else "i"}{abs(header["BITPIX"]) // 8}', hdu.fileinfo()['datLoc']
 
     def read(ys: slice, xs: slice) -> NDArray:

@@ -18,7 +18,7 @@ from claran_plugin.association import Partition
 from claran_plugin.association import associate as solve
 from claran_plugin.calibration import Calibration, logistic, read_calibration
 from claran_plugin.catalogue import build_component_table, build_source_table
-from claran_plugin.claims import Components, Detections, Hypothesis, claims
+from claran_plugin.claims import MIN_PROBABILITY, Components, Detections, Hypothesis, claims
 from claran_plugin.components import from_pybdsf, read_catalogue, run_pybdsf, standardise
 from claran_plugin.errors import InputError
 from claran_plugin.footprints import island_components, on_image, surroundings
@@ -134,6 +134,8 @@ class Associator:
         probabilities: list[NDArray] = [np.empty((0, 6))]
         field: list[NDArray] = [np.empty(0, int)]
         for number, found in enumerate(self.detector.in_batches(pictures())):
+            kept = found.scores.astype(float).sum(axis=1) > MIN_PROBABILITY
+            found = found[kept]  # what claims would leave out
             likeliest = found.scores.argmax(axis=1)
             view = self.views[number % len(self.views)]
             seen = turned_back_boxes(found.bboxes[np.arange(len(likeliest)), likeliest], FIELD_PIXELS, view)

@@ -91,8 +91,9 @@ class Sky:
             return float(self.rms.grid[0, 0])
         half = self.field_pix / 2
         x, y = np.asarray(xy, float)
-        low = (max(int(y - half), 0), max(int(x - half), 0))
-        part = self.rms[low[0] : int(y + half) + 1, low[1] : int(x + half) + 1]
+        ny, nx = self.radio.shape
+        (y0, y1), (x0, x1) = np.clip([y - half, y + half + 1], 0, ny), np.clip([x - half, x + half + 1], 0, nx)
+        part = self.rms[int(y0) : int(y1), int(x0) : int(x1)]
         part = part[part > 0]
         return float(np.median(part)) if part.size else self.rms.median
 

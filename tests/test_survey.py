@@ -20,13 +20,15 @@ from astropy.wcs import WCS
 
 from claran_plugin.catalogue import MorphFlag
 from claran_plugin.cli import main
-from claran_plugin.errors import InputError
+from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.footprints import island_components
 from claran_plugin.images import read_image
 from claran_plugin.simulation import simulate_field, write_field
 from claran_plugin.subjects import Sky
 from claran_plugin.survey.listing import read_list
 from claran_plugin.survey.manifest import COLUMNS, Manifest
+from claran_plugin.survey.merging import merge
+from claran_plugin.survey.overlaps import Shown, repeated_sources
 
 distributed = pytest.importorskip('distributed')
 N_IMAGES = 8
@@ -54,6 +56,15 @@ def test_a_table(tmp_path, ending):
     assert [pointing.catalogue for pointing in read_list(path)] == [f'{tmp_path}/P1/c.fits', '']
 
 
+def test_empty_cells_and_numbers_in_a_table(tmp_path):
+    path = tmp_path / 'list.csv'
+    path.write_text('image,catalogue,infrared,name,rms\na.fits,c.fits,,007,0.1\nb.fits,,,1.10,\n')
+    found = read_list(path)
+    assert [pointing.name for pointing in found] == ['007', '1.10']
+    assert [pointing.catalogue for pointing in found] == [f'{tmp_path}/c.fits', '']
+    assert [pointing.infrared for pointing in found] == ['', '']
+
+
 @pytest.mark.parametrize(
     ('name', 'text', 'said'),
     [
@@ -64,6 +75,7 @@ def test_a_table(tmp_path, ending):
         ('a.csv', 'picture\na.fits\n', 'no column "image"; it has picture'),
         ('a.csv', 'image,name\na.fits,n\nb.fits,n\n', 'images have the name n; give a table with a column "name"'),
         ('a.fits', 'no table', 'not a table that astropy reads'),
+        ('a.csv', 'image,name\na.fits,../n\n', 'cannot begin the names of files'),
     ],
 )
 def test_a_faulty_list(tmp_path, name, text, said):
@@ -129,7 +141,7 @@ def run(images, output, *options, wait=True):
 
 def contents(output):
     """Give the bytes of each table."""
-    found = sorted([*output.glob('images/*.fits'), *output.glob('*.parquet/*')])
+    found = sorted([*output.glob('per_image/*.fits'), *output.glob('*.parquet/*')])
     return {str(path.relative_to(output)): path.read_bytes() for path in found}
 
 
@@ -164,10 +176,11 @@ def test_the_same_with_two_workers(images, reference, tmp_path):
 
 def test_the_merged_tables_are_those_of_the_images(reference):
     for table in ('components', 'sources'):
-        alone = [Table.read(path) for path in sorted(reference.glob(f'images/*.{table}.fits'))]
+        alone = [Table.read(path) for path in sorted(reference.glob(f'per_image/*.{table}.fits'))]
         parts = [Table.read(path) for path in sorted((reference / f'{table}.parquet').iterdir())]
         assert [len(part) for part in parts] == [len(part) for part in alone]
         for one, part in zip(alone, parts, strict=True):
+            one.convert_bytestring_to_unicode()
             assert part.colnames == [*one.colnames, 'Image']
             for name in one.colnames:
                 assert part[name].unit == one[name].unit
@@ -208,7 +221,7 @@ def test_a_run_that_is_killed_is_gone_on_with(images, reference, tmp_path):
     done = finished(output)
     assert 2 <= done < N_IMAGES
     assert not list(output.glob('*.parquet'))
-    dates = {path: path.stat().st_mtime_ns for path in output.glob('images/*.fits')}
+    dates = {path: path.stat().st_mtime_ns for path in output.glob('per_image/*.fits')}
     code, _, err = run(images, output, '--workers', '2')
     assert code == 1
     assert 'exists already; give --resume to go on with it' in err
@@ -257,7 +270,7 @@ def test_what_is_done_is_told_by_content_and_parameters(few, here, random_weight
         (lambda: None, [], 2),
         (lambda: os.utime(few / 'f0.fits'), [], 2),  # another date
         (lambda: fits.setval(few / 'f0.fits', 'OBJECT', value='x'), [], 1),  # another content, same name
-        (lambda: (few / 'out' / 'images' / 'f1.sources.fits').unlink(), [], 1),
+        (lambda: (few / 'out' / 'per_image' / 'f1.sources.fits').unlink(), [], 1),
         (lambda: None, ['--fov', '150'], 0),
         (lambda: None, ['--fov', '150'], 2),
     ):
@@ -294,6 +307,68 @@ def test_nothing_is_replaced_unasked(few, here, random_weights, capsys):
 def test_no_scheduler_there(few, capsys):
     assert survey(few, '--scheduler', 'tcp://127.0.0.1:1') == 1
     assert 'no Dask scheduler answers there' in capsys.readouterr().err
+
+
+# ---- merging
+
+
+def row_of(name, ra, dec=0.0, radius=1.0):
+    return dict(name=name, state='done', ra=ra, dec=dec, radius=radius, beam=0.002)
+
+
+def shown(places, owner, distance, flags=None):
+    coords = SkyCoord([ra for ra, _ in places], [dec for _, dec in places], unit='deg')
+    return Shown(coords, np.array(owner), np.array(distance, float), np.array(flags or [0] * len(distance)))
+
+
+def test_no_component_of_a_source_is_lost_to_an_image_that_does_not_show_it():
+    b, c = (10.0, 0.0), (10.3, 0.0)  # a small image shows one lobe as a source of its own
+    rows = [row_of('small', 10.0, radius=0.2), row_of('large', 10.5)]
+    images = [shown([b], [0], [0.0]), shown([b, c], [0, 0], [0.35])]
+    assert repeated_sources(rows, images.__getitem__) == {0: {0}}
+    images[1] = images[1]._replace(owner=np.array([0, 1]), distance=np.array([0.5, 0.2]), flags=np.zeros(2, int))
+    assert repeated_sources(rows, images.__getitem__) == {1: {0}}  # c is in no group: it stays
+
+
+def test_of_a_chain_every_component_is_listed():
+    places = [(10.0 + 0.01 * k, 0.0) for k in range(4)]
+    rows = [row_of('a', 10.0), row_of('b', 10.02), row_of('c', 10.03)]
+    images = [
+        shown(places[:2], [0, 0], [0.0]),
+        shown(places[1:3], [0, 0], [0.0]),
+        shown(places[2:], [0, 0], [0.1]),
+    ]
+    assert repeated_sources(rows, images.__getitem__) == {1: {0}}  # a has the first two, c the others
+    cut = [images[0], images[1], images[2]._replace(flags=np.array([int(MorphFlag.EDGE)]))]
+    assert repeated_sources(rows, cut.__getitem__) == {1: {0}}
+
+
+def test_parts_have_the_same_columns(tmp_path):
+    (tmp_path / 'per_image').mkdir()
+    base = dict(RA=[10.0, 11.0], DEC=[1.0, 2.0], Total_flux=[1.0, np.nan], Assoc_id=[0, 1])
+    sources = Table(dict(RA=[10.0, 11.0], DEC=[1.0, 2.0], Assoc_id=[0, 1], Morph_Flag=[0, 0]))
+    extras = [dict(S_Code=['S', '']), dict(Number=[1, 2], Image=['mine', 'yours']), dict(Cube=np.zeros((2, 3)))]
+    for number, extra in enumerate(extras):
+        table = Table(base | extra)
+        table['Total_flux'].unit = 'Jy'
+        table.write(tmp_path / 'per_image' / f'{number}.components.fits')
+        sources.write(tmp_path / 'per_image' / f'{number}.sources.fits')
+    (tmp_path / 'per_image' / '3.components.fits').write_text('nothing')
+    with pytest.warns(InputWarning, match='Cube: several values in each row'):
+        done = merge(tmp_path, [row_of(str(number), 10.0 * number) for number in range(4)])
+    assert (done.components, done.sources) == (6, 6)
+    assert list(done.unreadable) == ['3']
+    parts = [Table.read(path) for path in sorted((tmp_path / 'components.parquet').iterdir())]
+    assert len({tuple(part.colnames) for part in parts}) == 1
+    assert all(part['Total_flux'].unit == u.Jy for part in parts)
+    import pandas
+
+    whole = pandas.read_parquet(tmp_path / 'components.parquet')
+    assert whole['S_Code'].tolist() == ['S', '', '', '', '', '']
+    np.testing.assert_array_equal(whole['Number'], [np.nan, np.nan, 1, 2, np.nan, np.nan])
+    assert whole['Image_of_catalogue'].tolist() == ['', '', 'mine', 'yours', '', '']
+    assert whole['Image'].tolist() == ['0', '0', '1', '1', '2', '2']
+    assert np.isnan(whole['Total_flux']).sum() == 3
 
 
 # ---- overlaps
@@ -342,13 +417,13 @@ def test_components_in_the_overlap_are_listed_once(overlapping):
     whole = Table.read(overlapping / 'whole.islands.fits')
     found = SkyCoord(whole['RA'], whole['DEC']).match_to_catalog_sky(coords)[1] < 2.7 * u.arcsec
     assert found.mean() > 0.97  # islands at the inner edges differ
-    both = sum(len(Table.read(path)) for path in overlapping.glob('out/images/*.components.fits'))
+    both = sum(len(Table.read(path)) for path in overlapping.glob('out/per_image/*.components.fits'))
     assert both > len(components) + 20
 
 
 def test_the_better_image_is_kept(overlapping):
     sources = merged(overlapping, 'sources')
-    alone = {name: Table.read(overlapping / 'out' / 'images' / f'{name}.sources.fits') for name in ('left', 'right')}
+    alone = {name: Table.read(overlapping / 'out' / 'per_image' / f'{name}.sources.fits') for name in ('left', 'right')}
     middles = {
         name: read_image(overlapping / f'{name}.fits').wcs.pixel_to_world(174.5, 249.5) for name in ('left', 'right')
     }

@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import shutil
 from pathlib import Path
 
 from claran_plugin.catalogue_writing import check_outputs
@@ -12,7 +11,7 @@ from claran_plugin.survey.cluster import process_all
 from claran_plugin.survey.listing import read_list
 from claran_plugin.survey.manifest import Manifest
 from claran_plugin.survey.merging import TABLES, merge
-from claran_plugin.survey.work import DONE, FAILED, Settings
+from claran_plugin.survey.work import DONE, FAILED, PER_IMAGE, Settings
 
 NOT_OF_THE_RESULT = {
     '-o': 1,
@@ -36,14 +35,14 @@ def survey(args: argparse.Namespace) -> None:
     manifest = Manifest(folder)
     if args.resume and manifest.path.is_file():
         manifest.read()
-    elif not args.resume and manifest.path.exists() and not args.overwrite:
-        raise InputError(
-            f'{manifest.path}: exists already; give --resume to go on with it, --overwrite, or another folder'
-        )
+    elif not args.overwrite:
+        for path in (manifest.path, *(folder / f'{table}.parquet' for table in TABLES)):
+            if path.exists():
+                raise InputError(
+                    f'{path}: exists already; give --resume to go on with it, --overwrite, or another folder'
+                )
     check_outputs([manifest.path], overwrite=True)  # that it can be written
-    if args.overwrite and manifest.path.exists():
-        shutil.rmtree(folder / 'images', ignore_errors=True)
-    (folder / 'images').mkdir(parents=True, exist_ok=True)
+    (folder / PER_IMAGE).mkdir(parents=True, exist_ok=True)
     manifest.begin()
     settings = _settings(args)
     rows = process_all(
@@ -58,10 +57,13 @@ def survey(args: argparse.Namespace) -> None:
     names = [pointing.name for pointing in pointings]
     manifest.finish(names)
     done = [manifest.rows[name] for name in names if manifest.rows[name]['state'] == DONE]
-    failed = [manifest.rows[name] for name in names if manifest.rows[name]['state'] == FAILED]
     merged = merge(folder, done)
+    for name, error in merged.unreadable.items():
+        manifest.add(manifest.rows[name] | dict(state=FAILED, error=error))
+    manifest.finish(names)
+    failed = [manifest.rows[name] for name in names if manifest.rows[name]['state'] == FAILED]
     if not args.quiet:
-        print(f'images done             {len(done):6d}, {kept} of them earlier')
+        print(f'images done             {len(done) - len(merged.unreadable):6d}, {kept} of them earlier')
         print(f'components              {merged.components:6d}')
         print(f'sources                 {merged.sources:6d}, {merged.left_out} more in overlaps')
         log.files([manifest.path, *(folder / f'{table}.parquet' for table in TABLES)])
@@ -74,7 +76,7 @@ def survey(args: argparse.Namespace) -> None:
 
 def _settings(args: argparse.Namespace) -> Settings:
     return Settings(
-        output=str((Path(args.output) / 'images').absolute()),
+        output=str((Path(args.output) / PER_IMAGE).absolute()),
         command=_command(args.command_line),
         beam=tuple(args.beam) if args.beam else None,
         frequency=args.frequency,

@@ -1,6 +1,7 @@
 """Images on the workers of a Dask cluster, of this machine or of another."""
 
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -53,11 +54,12 @@ def process_all(
         from distributed import as_completed
     except ImportError as err:
         raise InputError('claran survey needs Dask: pip install claran_plugin[survey]') from err
+    run = uuid.uuid4().hex[:12]  # others may use the same scheduler, and keys are names of results
     with _client(workers, scheduler, len(pointings)) as client:
         log.line(f'{len(client.scheduler_info()["workers"])} workers, dashboard at {client.dashboard_link}')
         futures = {
             client.submit(
-                process, pointing, settings, known.get(pointing.name), key=f'claran-{pointing.name}'
+                process, pointing, settings, known.get(pointing.name), key=f'claran-{run}-{pointing.name}'
             ): pointing
             for pointing in pointings
         }

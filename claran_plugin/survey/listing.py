@@ -2,8 +2,9 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from astropy.table import Table
 
 from claran_plugin.errors import InputError
@@ -54,6 +55,9 @@ def read_list(path: str | Path) -> list[Pointing]:
         f'{Path(row["image"]).absolute().parent.name}_{name}' if name in repeated and not row['name'] else name
         for name, row in zip(own, rows, strict=True)
     ]
+    for name in names:
+        if '/' in name or name in ('.', '..'):
+            raise InputError(f'{path}: the name {name!r} cannot begin the names of files; give another one')
     name, number = Counter(names).most_common(1)[0]
     if number > 1:
         raise InputError(f'{path}: {number} images have the name {name}; give a table with a column "name"')
@@ -84,12 +88,15 @@ def _lines(path: Path) -> list[dict[str, str]]:
 
 def _table(path: Path) -> list[dict[str, str]]:
     try:
-        table = Table.read(path)
+        table = Table.read(path, converters={'*': [str]}) if path.suffix.lower() == '.csv' else Table.read(path)
     except Exception as err:
         raise InputError(
             f'{path}: not a table that astropy reads ({type(err).__name__}); give CSV, ECSV, FITS or VOTable'
         ) from err
     if 'image' not in table.colnames:
         raise InputError(f'{path}: no column "image"; it has {", ".join(table.colnames)}')
-    table = table.filled('') if table.has_masked_values else table
-    return [{key: str(row[key]).strip() if key in table.colnames else '' for key in COLUMNS} for row in table]
+
+    def text(value: Any) -> str:
+        return '' if np.ma.is_masked(value) else str(value).strip()
+
+    return [{key: text(row[key]) if key in table.colnames else '' for key in COLUMNS} for row in table]

@@ -167,10 +167,8 @@ def read_infrared(path: ImageLike, radio: CCDData) -> CCDData:
     aligned: NDArray | WindowedPixels = _onto(radio, data, wcs)
     mask = None
     if aligned.size <= MOST_PIXELS_IN_MEMORY:
-        pixels = np.empty(radio.shape, np.float32)
-        for ys, xs in tiles(radio.shape):
-            pixels[ys, xs] = aligned[ys, xs]
-        aligned, mask = pixels, ~np.isfinite(pixels)
+        aligned = np.asarray(aligned)
+        mask = ~np.isfinite(aligned)
     if not any(np.isfinite(aligned[ys, xs]).any() for ys, xs in tiles(radio.shape, BLOCK)):
         raise InputError(
             f'{name}: the infrared image does not overlap the radio image '

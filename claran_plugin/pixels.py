@@ -47,6 +47,7 @@ class WindowedPixels:
             pixels.flags.writeable = False
             return pixels
 
+        self._read = read
         self._block = lru_cache(KEPT_BYTES // (4 * side**2))(block)
 
     @property
@@ -66,8 +67,11 @@ class WindowedPixels:
         return out
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> NDArray:
-        """Read all of it."""
-        return self[:, :].astype(dtype or self.dtype, copy=False)
+        """Read all of it, tile by tile."""
+        filled = np.empty(self.shape, np.float32)
+        for ys, xs in tiles(self.shape):
+            filled[ys, xs] = self._read(ys, xs)
+        return filled.astype(dtype or self.dtype, copy=False)
 
 
 def _pieces(wanted: range, side: int) -> Iterator[tuple[int, slice, slice]]:

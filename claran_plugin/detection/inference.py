@@ -24,6 +24,7 @@ from claran_plugin.morphology import CLASSES
 CONVOLUTIONAL = ('backbone', 'neck')
 """The detector's parts where the time goes."""
 MOST_THREADS = 16
+"""Batches that are looked at at once on a CPU, at most."""
 
 
 class Detector:

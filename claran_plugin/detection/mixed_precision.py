@@ -48,7 +48,7 @@ def run_in_bfloat16(parts: Sequence[nn.Module], device: str) -> None:
 
 @contextmanager
 def in_bfloat16(parts: Sequence[nn.Module], device: str) -> Iterator[None]:
-    """Do that for a while."""
+    """Let some parts of a detector multiply in bfloat16 within a with statement."""
     try:
         run_in_bfloat16(parts, device)
         yield

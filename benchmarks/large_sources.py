@@ -18,15 +18,15 @@ import numpy as np
 from astropy.nddata import CCDData
 from astropy.table import Table
 from numpy.typing import NDArray
-from random_skies import BEAM_PIX, PIXEL_ARCSEC, claim, scatter, to_image
+from random_skies import BEAM_PIX, PIXEL_ARCSEC, to_image
 from tqdm import tqdm
 
 from claran_plugin import pipeline
 from claran_plugin.components import from_pybdsf
 from claran_plugin.evaluation.association_scores import friends_of_friends
 from claran_plugin.morphology import CLASSES, Counts
-from claran_plugin.radio_galaxies import draw_blobs, paint
-from claran_plugin.synthetic_sky import Source, observe
+from claran_plugin.radio_galaxies import draw_large_blobs, paint
+from claran_plugin.synthetic_sky import Source, claim_bright, observe, scatter
 
 SEED = 9100
 FIELD_BEAMS = 33
@@ -35,8 +35,8 @@ LN_PEAK = (3.4, 0.6)
 """Mean and standard deviation of ln(brightest pixel / noise)."""
 LEAST_WIDTH = 0.03
 """Least width (standard deviation) of what is not a hotspot, in sizes of the source."""
-HOTSPOT = 0.05
-"""Share of the flux of each part of a source that is in a compact hotspot."""
+HOTSPOT = 0.005
+"""Share of the flux of each part of a source that is added as a point."""
 LINKING_ARCSEC = np.arange(50, 1001, 50)
 
 
@@ -95,9 +95,9 @@ def simulate(rng: np.random.Generator, density: float) -> Case:
     size = int(1.5 * times * FIELD_BEAMS * BEAM_PIX)
     big = stretched(rng, name, times * FIELD_BEAMS, ((size - 1) / 2, (size - 1) / 2))
     taken = np.zeros((size, size), bool)
-    claim(taken, big)
+    claim_bright(taken, big)
     number = rng.poisson(density * (size * PIXEL_ARCSEC / 3600) ** 2)
-    sources = [big, *scatter(rng, taken, number)]
+    sources = [big, *scatter(rng, taken, number, BEAM_PIX)]
     view = observe(rng, sources, taken.shape, BEAM_PIX)
     image = to_image(view.snr)
     img, radio = pipeline.run(image)
@@ -113,14 +113,7 @@ def simulate(rng: np.random.Generator, density: float) -> Case:
 
 def stretched(rng: np.random.Generator, name: str, beams: float, xy: tuple[float, float]) -> Source:
     """Draw a model and stretch it to a size in beams."""
-    blobs, _ = draw_blobs(rng, name)
-    factor = beams / max(np.linalg.norm(np.ptp(blobs[:, :2], axis=0)), 1e-3)
-    blobs[:, :2] *= factor
-    blobs[:, 3:5] = np.maximum(blobs[:, 3:5] * factor, LEAST_WIDTH * beams)
-    spots = blobs.copy()
-    spots[:, 2] *= HOTSPOT / 10
-    spots[:, 3:5] = 0
-    blobs = np.concatenate([blobs, spots])
+    blobs = draw_large_blobs(rng, name, beams, least_width=LEAST_WIDTH, hotspot=HOTSPOT)
     stamp = paint(blobs, xy, BEAM_PIX)
     scale = np.exp(rng.normal(*LN_PEAK)) / stamp.image.max()
     blobs[:, 2] *= scale

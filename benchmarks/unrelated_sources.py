@@ -19,14 +19,14 @@ import numpy as np
 from astropy.nddata import CCDData
 from astropy.table import Table
 from numpy.typing import NDArray
-from random_skies import BEAM_ARCSEC, BEAM_PIX, PIXEL_ARCSEC, scatter, to_image
+from random_skies import BEAM_ARCSEC, BEAM_PIX, PIXEL_ARCSEC, to_image
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from claran_plugin import pipeline
 from claran_plugin.components import from_pybdsf
 from claran_plugin.evaluation.association_scores import friends_of_friends
-from claran_plugin.synthetic_sky import observe
+from claran_plugin.synthetic_sky import observe, scatter
 
 SEED = 9300
 SURVEYS = {'FIRST': (90.0, 5.4), 'LoTSS': (770.0, 6.0), 'EMU': (750.0, 12.0)}
@@ -97,7 +97,7 @@ def simulate(rng: np.random.Generator, per_square_degree: float, beam_arcsec: fl
     size = int(SIZE_ARCMIN * 60 / PIXEL_ARCSEC)
     square_degrees = (size * PIXEL_ARCSEC / 3600 * beam_arcsec / BEAM_ARCSEC) ** 2
     taken = np.zeros((size, size), bool)
-    sources = scatter(rng, taken, rng.poisson(per_square_degree * square_degrees))
+    sources = scatter(rng, taken, rng.poisson(per_square_degree * square_degrees), BEAM_PIX)
     image = to_image(observe(rng, sources, taken.shape, BEAM_PIX).snr)
     img, radio = pipeline.run(image)
     components = Table(from_pybdsf(img))

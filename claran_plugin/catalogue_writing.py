@@ -24,6 +24,7 @@ PROVENANCE = {
     'CLVERS': 'version of claran_plugin',
     'CLMODEL': 'model of the detector',
     'CLWHASH': 'SHA-256 of its weights',
+    'CLCHASH': 'SHA-256 of those for larger sources, if others',
     'CLPREC': 'precision of its convolutions',
     'CLIMAGE': 'radio image',
     'CLINFRA': 'infrared image',

@@ -77,7 +77,7 @@ def run_demo(
     overwrite : bool
         Replace files of an earlier demonstration.
     model, weights, device, precision
-        See `pipeline.Associator`.
+        See `associator.Associator`.
     command_line : str
         For the headers.
     log : Log, optional

@@ -34,6 +34,8 @@ UNRESOLVED_MEMBER = 0.3
 """How likely a source that is much larger than the beam has an island that is not."""
 SEEN = np.array([components_of(name) for name in CLASSES])
 """Components that each class has."""
+MOST_SEEN = SEEN.max()
+"""On a coarser sky this stands for any larger number, too."""
 
 
 class Surroundings(NamedTuple):
@@ -118,7 +120,8 @@ class Division:
         area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)[:, None]
         density = np.maximum(self.number - sets.held, 0.5) / np.maximum(self.surroundings.area - area, area)
         strangers = np.clip(STRANGER * density * area, 0.01, 1)  # expected in the boxes beside the source's own
-        wrong = np.minimum(np.abs(sets.number[:, None] - SEEN), MOST_WRONG)
+        number = sets.number if self.surroundings.resolved is None else np.minimum(sets.number, MOST_SEEN)
+        wrong = np.minimum(np.abs(number[:, None] - SEEN), MOST_WRONG)
         fitting = np.log(probabilities @ (WRONG_NUMBER**wrong).T)
         overlap = box_iou(boxes, sets.boxes)
         result = fitting + np.log(strangers) @ sets.left_out.T + sets.prior

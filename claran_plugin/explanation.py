@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from claran_plugin.catalogue import ColumnSpec, make_column
 from claran_plugin.catalogue_writing import to_hdu
+from claran_plugin.celestial import to_sky
 from claran_plugin.claims import SPLIT_PENALTY, log_odds
 from claran_plugin.errors import InputError
 from claran_plugin.images import pixel_scale
@@ -69,7 +70,7 @@ def evidence_of(association: Association) -> Evidence:
     boxes = np.array([np.full(4, np.nan) if h.box is None else h.box for h in considered]).reshape(-1, 4)
     known = np.isfinite(boxes).all(axis=1)
     ra, dec = np.full((2, len(considered)), np.nan)
-    middle = image.wcs.pixel_to_world(*((boxes[known, :2] + boxes[known, 2:]) / 2).T).icrs
+    middle = to_sky(image.wcs, (boxes[known, :2] + boxes[known, 2:]) / 2)
     ra[known], dec[known] = middle.ra.deg, middle.dec.deg
     width, height = (boxes[:, 2:] - boxes[:, :2]).T * pixel_scale(image)
     probabilities = np.array([h.probabilities for h in considered]).reshape(-1, len(CLASSES))

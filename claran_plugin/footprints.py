@@ -6,6 +6,8 @@ from astropy.table import QTable, Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from claran_plugin.boxes import boxes_around
+from claran_plugin.celestial import to_pixels, to_sky
 from claran_plugin.claims import Components, members_of
 from claran_plugin.division import Surroundings
 from claran_plugin.emission import Emission, find_emission
@@ -39,11 +41,11 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
         return Components(np.empty((0, 2)), np.empty((0, 2, 2)), np.empty(0), np.empty(0, int))
     ra, dec = standard['RA'].to_value(u.deg), standard['DEC'].to_value(u.deg)
     wcs = sky.radio.wcs
-    xy = _to_pixels(wcs, ra, dec)
+    xy = to_pixels(wcs, ra, dec)
     ny, nx = sky.radio.shape
     inside = np.all((xy > -0.5) & (xy < (nx - 0.5, ny - 0.5)), axis=1)
     if not inside.any():
-        centre = wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
+        (centre,) = to_sky(wcs, ((nx - 1) / 2, (ny - 1) / 2))
         raise InputError(
             f'{name}: none of its {len(standard)} components lies on the image, whose centre is at '
             f'{centre.to_string("decimal", precision=4)} deg; give the catalogue of this field'
@@ -73,15 +75,19 @@ def surroundings(components: Components, sky: Sky) -> Surroundings:
     """
     emission = counted_emission(sky, components.xy)
     ny, nx = sky.radio.shape
-    counted, outlines = {}, {}
+    counted, island_outlines = {}, {}
+    boxes = outlines(components)
     for island, members in members_of(components.island).items():
         touched: set[int] = set().union(*(emission.near[member] for member in members))
-        bounds = {number: emission.bounds[number] for number in sorted(touched)}
-        half = np.sqrt(np.einsum('nii->ni', components.covariance[members])) * FWHM / 2
-        ends = np.concatenate([components.xy[members] - half, components.xy[members] + half])
-        counted[island] = bounds
-        outlines[island] = np.concatenate([ends.min(axis=0), ends.max(axis=0)])
-    return Surroundings(counted, outlines, float(nx * ny))
+        counted[island] = {number: emission.bounds[number] for number in sorted(touched)}
+        island_outlines[island] = boxes_around(boxes[members])
+    return Surroundings(counted, island_outlines, float(nx * ny))
+
+
+def outlines(components: Components) -> NDArray:
+    """Give the bounding boxes (n, 4), xyxy in pixels, of the components to half of their maximum."""
+    half = np.sqrt(np.einsum('nii->ni', components.covariance)) * FWHM / 2
+    return np.concatenate([components.xy - half, components.xy + half], axis=1)
 
 
 def counted_emission(sky: Sky, xy: NDArray | None = None) -> Emission:
@@ -108,7 +114,8 @@ def island_components(sky: Sky, emission: Emission | None = None) -> Table:
     number = np.arange(1, len(emission.area) + 1)
     beam_area = np.pi / (4 * np.log(2)) * sky.beam_pix**2
     table = Table(dict(Source_id=number))
-    table['RA'], table['DEC'] = sky.radio.wcs.all_pix2world(emission.mean, 0).T if len(number) else np.empty((2, 0))
+    at = to_sky(sky.radio.wcs, emission.mean)
+    table['RA'], table['DEC'] = at.ra.deg, at.dec.deg
     table['Total_flux'], table['Peak_flux'] = emission.total / beam_area, emission.brightest
     width = FWHM * np.sqrt(np.maximum(emission.variance.mean(axis=1), 0.1))
     table['Maj'], table['Isl_id'] = width * pixel_scale(sky.radio) / 3600, number
@@ -116,11 +123,6 @@ def island_components(sky: Sky, emission: Emission | None = None) -> Table:
     for column, unit in dict(RA='deg', DEC='deg', Total_flux='Jy', Peak_flux='Jy/beam', Maj='deg', Min='deg').items():
         table[column].unit = unit
     return table
-
-
-def _to_pixels(wcs: WCS, ra: NDArray, dec: NDArray) -> NDArray:
-    with np.errstate(invalid='ignore'):
-        return np.stack(wcs.wcs_world2pix(ra, dec, 0), axis=-1)
 
 
 def _covariances(standard: QTable, wcs: WCS, xy: NDArray, sky: Sky) -> NDArray:
@@ -141,7 +143,7 @@ def _pixels_per_arcsec(standard: QTable, wcs: WCS, xy: NDArray, scale: float) ->
     """Give d(x, y) / d(east, north), (n, 2, 2), pixels per arcsec."""
     ra, dec = standard['RA'].to_value(u.deg), standard['DEC'].to_value(u.deg)
     step = np.where(dec < 89.9, 1.0, -1.0)
-    north = (_to_pixels(wcs, ra, dec + step / 3600) - xy) * step[:, None]
+    north = (to_pixels(wcs, ra, dec + step / 3600) - xy) * step[:, None]
     # East is north turned by a quarter, in the sense that the image has (left of north on most).
     handedness = np.sign(np.linalg.det(wcs.pixel_scale_matrix)) or -1.0
     east = np.stack([north[:, 1], -north[:, 0]], axis=-1) * handedness

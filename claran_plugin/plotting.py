@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import pdist, squareform
 
 from claran_plugin.catalogue import MorphFlag
+from claran_plugin.celestial import in_icrs, to_pixels
 from claran_plugin.components import standardise
 from claran_plugin.errors import InputWarning
 from claran_plugin.images import average_pixels, beam, pixel_scale
@@ -125,8 +126,8 @@ def _layer(association: Association, wcs: WCS) -> Layer:
     sources = association.sources
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', InputWarning)  # given when the catalogue was read
-        standard = standardise(association.components)
-    xy = np.stack(wcs.wcs_world2pix(standard['RA'].to_value(u.deg), standard['DEC'].to_value(u.deg), 0), axis=-1)
+        standard = in_icrs(standardise(association.components), association.radio)
+    xy = to_pixels(wcs, standard['RA'].to_value(u.deg), standard['DEC'].to_value(u.deg))
     middle = np.stack(wcs.world_to_pixel(SkyCoord(sources['Box_RA'], sources['Box_DEC'])), axis=-1)
     scale = pixel_scale(association.radio) * np.sqrt(
         wcs.proj_plane_pixel_area() / association.radio.wcs.proj_plane_pixel_area()
@@ -235,7 +236,8 @@ def _name_axes(axis: WCSAxes, shape: tuple[int, ...]) -> None:
     ny, nx = shape
     axis.set_xlim(-0.5, nx - 0.5)
     axis.set_ylim(-0.5, ny - 0.5)
-    for coordinate, name in zip(axis.coords, ('RA', 'Dec'), strict=False):
+    names = ('l', 'b') if axis.wcs.wcs.ctype[0].startswith('GLON') else ('RA', 'Dec')
+    for coordinate, name in zip(axis.coords, names, strict=False):
         coordinate.set_axislabel(name, fontsize=9, minpad=0.5)
         coordinate.set_ticklabel(size=8, exclude_overlapping=True)
     axis.coords.grid(color='black', alpha=0.06, linewidth=0.5)

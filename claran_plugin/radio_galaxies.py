@@ -61,7 +61,7 @@ class Stamp(NamedTuple):
     y0: int
     x0: int
 
-    def clipped(self, shape: tuple[int, int]) -> tuple[tuple[slice, slice], NDArray]:
+    def clipped(self, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], NDArray]:
         """Give the pixels of an image of some shape that the stamp covers, and the part of the stamp for them."""
         ny, nx = self.image.shape
         y0, x0 = max(self.y0, 0), max(self.x0, 0)
@@ -138,6 +138,31 @@ def draw_blobs(rng: Generator, name: str) -> tuple[NDArray, NDArray]:
     blobs[:, :2] = blobs[:, :2] @ turn.T
     blobs[:, 5] += angle
     return blobs, turn @ host
+
+
+def draw_large_blobs(rng: Generator, name: str, beams: float, *, least_width: float, hotspot: float) -> NDArray:
+    """Draw a source of a class and stretch it, lobes and jets with it; blobs as `draw_blobs` gives them.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    name : str
+        One of the five extended classes.
+    beams : float
+        Diagonal of the rectangle that its blobs' middles span.
+    least_width : float
+        Least width (standard deviation) of what is not a hotspot, in sizes of the source.
+    hotspot : float
+        Share of the flux of each blob that is added to it as a point.
+    """
+    blobs, _ = draw_blobs(rng, name)
+    factor = beams / max(float(np.linalg.norm(np.ptp(blobs[:, :2], axis=0))), 1e-3)
+    blobs[:, :2] *= factor
+    blobs[:, 3:5] = np.maximum(blobs[:, 3:5] * factor, least_width * beams)
+    spots = blobs.copy()
+    spots[:, 2] *= hotspot
+    spots[:, 3:5] = 0
+    return np.concatenate([blobs, spots])
 
 
 def _separation(rng: Generator, name: str) -> float:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from claran_plugin.boxes import boxes_around
 from claran_plugin.claims import Components, Hypothesis, members_of
@@ -24,7 +23,7 @@ from claran_plugin.footprints import FWHM, counted_emission
 from claran_plugin.images import average_pixels, beam
 from claran_plugin.morphology import COMPONENT_SIGMA
 from claran_plugin.pixels import WindowedPixels, values_at
-from claran_plugin.subjects import NEAR_FIELDS, Sky, thinned
+from claran_plugin.subjects import Sky, boxes_of_pairs, covering_centres, unlike
 
 FACTOR = 2
 """Between the resolutions of one scale and the next."""
@@ -79,7 +78,8 @@ def coarser(sky: Sky) -> Sky:
     """Give the same sky at half the resolution, with half as many pixels on each side.
 
     Pixels keep their unit, brightness per beam of the finest image, though the beam in `meta` is the new one: a point
-    source has a quarter of its peak. The noise is measured anew.
+    source has a quarter of its peak. The noise is measured anew. There is no infrared image: its detector looks at
+    none.
     """
     sigma = sky.beam_pix * np.sqrt(FACTOR**2 - 1) / FWHM
     wide = beam(sky.radio)
@@ -87,13 +87,12 @@ def coarser(sky: Sky) -> Sky:
     meta = sky.radio.meta.copy()
     meta['BMAJ'], meta['BMIN'] = (float(np.sqrt(axis**2 + added).to_value('deg')) for axis in (wide.major, wide.minor))
     radio = _halved(sky.radio, sigma)
-    infrared = None if sky.infrared is None else _halved(sky.infrared, 0)
     radio.meta = meta
-    return Sky(radio, infrared, field_arcsec=FACTOR * sky.field_arcsec)
+    return Sky(radio, field_arcsec=FACTOR * sky.field_arcsec)
 
 
 def _halved(image: CCDData, sigma: float) -> CCDData:
-    """Smooth, where sigma (pixels) is above 0, and average squares of pixels; blank stays blank."""
+    """Smooth by a Gaussian (sigma in pixels) and average squares of pixels; blank stays blank."""
     margin = FACTOR * int(np.ceil((4 * sigma + 1) / FACTOR))  # the Gaussian ends at 4 sigma
     shape = tuple(-(-n // FACTOR) for n in image.shape)
 
@@ -115,8 +114,6 @@ def _halved(image: CCDData, sigma: float) -> CCDData:
 
 def _smoothed(data: NDArray, sigma: float) -> NDArray:
     """Smooth with a Gaussian; blank pixels are left out and stay blank."""
-    if not sigma:
-        return data
     blank = ~np.isfinite(data)
     data = ndimage.gaussian_filter(np.where(blank, 0, data), sigma)
     if blank.any():
@@ -197,39 +194,20 @@ def _are_resolved(emission: Emission, beam_pix: float) -> NDArray:
 def coarse_centres(coarse: Coarse) -> NDArray:
     """Choose fields of view around what may be a source too large for the finer ones.
 
-    That is a resolved island of the right size, or a pair of islands of which one is resolved.
+    That is a resolved island of the right size, or a pair of resolved islands.
 
     Returns
     -------
     (m, 2) array of pixels (x, y) of the coarser sky
     """
-    numbers = sorted(coarse.boxes)
-    if not numbers:
+    boxes = np.array([coarse.boxes[number] for number in sorted(coarse.resolved)]).reshape(-1, 4)
+    if not len(boxes):
         return np.empty((0, 2))
-    boxes = np.array([coarse.boxes[number] for number in numbers])
-    resolved = np.array([number in coarse.resolved for number in numbers])
     low, high = np.array(WANTED_SIDE) * coarse.sky.field_pix
-    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-    wanted = [middles[resolved & (sides > low) & (sides < high)]]
-    tree = cKDTree(middles)
-    cell = NEAR_FIELDS * coarse.sky.field_pix
-    taken: set[tuple[int, int]] = set()
-    for number in np.flatnonzero(resolved):
-        near = np.array(tree.query_ball_point(middles[number], high))
-        both_low = np.minimum(boxes[near, :2], boxes[number, :2])
-        both_high = np.maximum(boxes[near, 2:], boxes[number, 2:])
-        side = (both_high - both_low).max(axis=1)
-        points = ((both_low + both_high) / 2)[(side > low) & (side < high) & (near != number)]
-        # one point for each cell of a grid, as crowded images have any number of pairs
-        _, first = np.unique(np.floor(points / cell).astype(int), axis=0, return_index=True)
-        for point in points[first]:
-            place = (int(point[0] // cell), int(point[1] // cell))
-            if place not in taken:
-                taken.add(place)
-                wanted.append(point[None])
-    found = np.concatenate(wanted)
-    return thinned(found, cell) if len(found) else found
+    found = np.concatenate([boxes, boxes_of_pairs(boxes, 0, high)])
+    side = (found[:, 2:] - found[:, :2]).max(axis=1)
+    wanted = unlike(found[(side > low) & (side < high)], coarse.sky)
+    return covering_centres(wanted, coarse.sky.field_pix, coarse.sky.field_pix / 2)
 
 
 def large_only(hypotheses: list[Hypothesis], coarse: Coarse) -> list[Hypothesis]:

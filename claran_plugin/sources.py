@@ -13,6 +13,7 @@ from claran_plugin.association import Partition
 from claran_plugin.boxes import box_iou
 from claran_plugin.calibration import Calibration, class_probabilities, nearest_class
 from claran_plugin.catalogue import MorphFlag
+from claran_plugin.celestial import to_sky
 from claran_plugin.claims import Components, Hypothesis
 from claran_plugin.contours import noise
 from claran_plugin.hosts import NO_OBJECTS, RadioShape, choose_host, find_objects
@@ -191,7 +192,7 @@ def _host_columns(hosts: list[tuple[NDArray, float]], sky: Sky) -> tuple[SkyCoor
     probability = np.array([value for _, value in hosts], float)
     known = np.isfinite(xy).all(axis=1)
     ra, dec = np.full((2, len(xy)), np.nan)
-    position = sky.radio.wcs.pixel_to_world(*xy[known].T).icrs
+    position = to_sky(sky.radio.wcs, xy[known])
     ra[known], dec[known] = position.ra.deg, position.dec.deg
     return SkyCoord(ra, dec, unit='deg'), np.where(known, probability, np.nan)
 
@@ -236,7 +237,7 @@ def _to_table(rows: list[tuple], sky: Sky) -> QTable:
     table['P'] = np.array(columns[2], float).reshape(n, len(CLASSES))
     table['N_Components'], table['N_Peaks'] = (np.array(columns[k], int) for k in (3, 4))
     table['Morph_Flag'] = np.array(columns[5], int)
-    table['Box'] = sky.radio.wcs.pixel_to_world((boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2)
+    table['Box'] = to_sky(sky.radio.wcs, (boxes[:, :2] + boxes[:, 2:]) / 2)
     scale = pixel_scale(sky.radio) * u.arcsec
     table['Box_Width'], table['Box_Height'] = (boxes[:, 2] - boxes[:, 0]) * scale, (boxes[:, 3] - boxes[:, 1]) * scale
     return table

@@ -15,10 +15,14 @@ PIXELS_PER_BEAM = 4.0
 """Sampling of a field of view."""
 FIELD_PIXELS = 132
 """Side of a field of view, pixels; 33 beams, which is 3' for FIRST."""
-NEAR_FIELDS = 8 / 33
-"""Fields are not put closer to each other than this share of their side (8 beams)."""
+NEAR_FIELDS = 6 / 33
+"""What is in a field of view is no farther from its middle than this share of its side (6 beams)."""
+ALIKE_BEAMS = 1.0
+"""Boxes whose middles and sides differ by less are seen alike."""
 PAIR_FIELDS = (8 / 33, 30 / 33)
 """Separations of two components between which a field of view is put, in sides of a field (8 to 30 beams)."""
+WIDEST_STRICT = 0.85
+"""A box up to this share of a field's side lies inside one; if larger ones did, a crowd would need too many fields."""
 SMALL_IMAGE_BEAMS = 120.0
 """An image up to this side has one noise level; a larger one has a map."""
 UNRESOLVED = 1.3
@@ -174,39 +178,78 @@ def isolated(xy: NDArray, width_pix: NDArray, peak: NDArray, sky: Sky) -> NDArra
     return alone
 
 
-def choose_centres(xy: NDArray, brightness: NDArray, sky: Sky) -> NDArray:
-    """Choose overlapping fields of view that show every component, and every pair within a field, near the middle.
+def choose_centres(outlines: NDArray, sky: Sky, whole: NDArray | None = None) -> NDArray:
+    """Choose overlapping fields of view that show what is to be looked at whole, and near the middle.
 
     Parameters
     ----------
-    xy : (n, 2) array
-        Pixels of the components to look at.
-    brightness : (n,) array
-        The brightest are served first.
+    outlines : (n, 4) array
+        Boxes of components, xyxy in pixels of the image. Each lies in a field, and so does each pair of them whose
+        separation is in `PAIR_FIELDS`.
+    sky : Sky
+    whole : (k, 4) array, optional
+        More boxes, of islands of several components, that lie in a field each.
 
     Returns
     -------
     (m, 2) array of pixels (x, y)
     """
-    if not len(xy):
+    if not len(outlines):
         return np.empty((0, 2))
-    order = np.argsort(-np.nan_to_num(brightness), kind='stable')
-    ranked = xy[order]
-    wanted = [ranked]
-    pairs = cKDTree(ranked).query_pairs(PAIR_FIELDS[1] * sky.field_pix, output_type='ndarray')
-    if len(pairs):
-        separation = np.linalg.norm(ranked[pairs[:, 0]] - ranked[pairs[:, 1]], axis=1)
-        pairs = pairs[separation > PAIR_FIELDS[0] * sky.field_pix]
-        wanted.append(ranked[pairs].mean(axis=1))
-    return thinned(np.concatenate(wanted), NEAR_FIELDS * sky.field_pix)
+    least, most = np.array(PAIR_FIELDS) * sky.field_pix
+    single = unlike(outlines, sky)
+    wanted = [outlines, boxes_of_pairs(single, least, most)]
+    if whole is not None and len(whole):
+        wanted.append(whole)
+    return covering_centres(unlike(np.concatenate(wanted), sky), sky.field_pix, NEAR_FIELDS * sky.field_pix)
 
 
-def thinned(points: NDArray, least: float) -> NDArray:
-    """Drop points (n, 2) closer than `least` to an earlier one."""
-    tree = cKDTree(points)
-    keep = np.ones(len(points), bool)
-    for index, point in enumerate(points):
-        if keep[index]:
-            later = np.array(tree.query_ball_point(point, least))
-            keep[later[later > index]] = False
-    return points[keep]
+def boxes_of_pairs(boxes: NDArray, least: float, most: float) -> NDArray:
+    """Give the boxes (p, 4) around each two of some (n, 4) whose middles are `least` to `most` apart."""
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    pairs = cKDTree(middles).query_pairs(most, output_type='ndarray')
+    separation = np.linalg.norm(middles[pairs[:, 0]] - middles[pairs[:, 1]], axis=1)
+    one, other = boxes[pairs[separation > least].T]
+    return np.concatenate([np.minimum(one, other)[:, :2], np.maximum(one, other)[:, 2:]], axis=1)
+
+
+def unlike(boxes: NDArray, sky: Sky) -> NDArray:
+    """Give those of some boxes (n, 4) that are not much like an earlier one, as crowded images have any number."""
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    side = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
+    cells = np.floor(np.concatenate([middle, side], axis=1) / (ALIKE_BEAMS * sky.beam_pix))
+    return boxes[np.sort(np.unique(cells, axis=0, return_index=True)[1])]
+
+
+def covering_centres(boxes: NDArray, side: float, most: float) -> NDArray:
+    """Choose fields of view such that each of some boxes lies inside one, near the middle; large boxes come first.
+
+    Parameters
+    ----------
+    boxes : (n, 4) array
+        xyxy, pixels. Of one that is larger than `WIDEST_STRICT`, the edge may be outside.
+    side : float
+        Of a field, pixels.
+    most : float
+        Distance of a box's middle from the field's, pixels.
+
+    Returns
+    -------
+    (m, 2) array of pixels (x, y)
+    """
+    if not len(boxes):
+        return np.empty((0, 2))
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / 2
+    extent = np.minimum(half, WIDEST_STRICT * side / 2)
+    tree = cKDTree(middles)
+    waiting = np.ones(len(boxes), bool)
+    chosen = []
+    for index in np.argsort(-half, kind='stable'):
+        if waiting[index]:
+            chosen.append(index)
+            waiting[index] = False
+            near = np.array(tree.query_ball_point(middles[index], most))
+            reach = np.abs(middles[near] - middles[index]).max(axis=1) + extent[near]
+            waiting[near[reach <= side / 2]] = False
+    return middles[chosen]

@@ -28,6 +28,8 @@ FOOTPRINT_SIGMA = 1.0
 """Where a model without noise is brighter than this, an island may belong to its source."""
 CLAIM_SIGMA = 0.3
 """Where two models are both brighter than this, their islands might blend."""
+BRIGHT = 0.5
+"""Pixels of a model above this, in units of the noise, are no other's where sources are scattered at random."""
 LN_PEAK_SNR = {'compact': (3.2, 1.1), 'extended': (3.9, 0.9)}
 """Mean and standard deviation of ln(peak / noise); as the Radio Galaxy Zoo subjects seen in FIRST, a little fainter."""
 PEAK_SNR_RANGE = (7.0, 1200.0)
@@ -206,6 +208,42 @@ def _claim(rng: Generator, taken: NDArray, source: Source) -> bool:
     return True
 
 
+def scatter(
+    rng: Generator, taken: NDArray, number: int, beam_pix: float, *, fraction_extended: float = 0.25
+) -> list[Source]:
+    """Put unrelated sources at random places, between the lobes of others, too, where no bright pixels overlap.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    taken : (ny, nx) bool array
+        Pixels that are somebody's; those of the new sources are added.
+    number : int
+        How many are tried once.
+    beam_pix : float
+        FWHM of the beam, pixels.
+    fraction_extended : float
+        Share of the five classes other than 1C_1P.
+    """
+    sources = []
+    for _ in range(number):
+        x, y = rng.uniform(0, taken.shape[1] - 1), rng.uniform(0, taken.shape[0] - 1)
+        kind = str(rng.choice(CLASSES[1:])) if rng.random() < fraction_extended else '1C_1P'
+        source = draw_source(rng, kind, (x, y), beam_pix, tries=20)
+        if claim_bright(taken, source):
+            sources.append(source)
+    return sources
+
+
+def claim_bright(taken: NDArray, source: Source) -> bool:
+    """Mark a source's bright pixels; False, and nothing marked, where they overlap with others."""
+    pixels, part = source.stamp.clipped(taken.shape)
+    if taken[pixels][part > BRIGHT].any():
+        return False
+    taken[pixels] |= part > BRIGHT
+    return True
+
+
 def observe(rng: Generator, sources: list[Source], shape: tuple[int, int], beam_pix: float) -> View:
     """Add noise and artefacts to the sources and find their components.
 
@@ -219,7 +257,7 @@ def observe(rng: Generator, sources: list[Source], shape: tuple[int, int], beam_
     beam_pix : float
         FWHM of the beam, pixels.
     """
-    sky, owner = _combine(sources, shape)
+    sky, owner = combine(sources, shape)
     snr = (sky + draw_instrument(rng, sky, beam_pix)).astype(np.float32)
     labels, n = component_labels(snr, beam_pix)
     source_of, blended = _match(labels, n, owner)
@@ -231,7 +269,7 @@ def observe(rng: Generator, sources: list[Source], shape: tuple[int, int], beam_
     return view
 
 
-def _combine(sources: list[Source], shape: tuple[int, int]) -> tuple[NDArray, NDArray]:
+def combine(sources: list[Source], shape: tuple[int, int]) -> tuple[NDArray, NDArray]:
     """Add up the models; say which is the brightest in each pixel, -1 where all are below the footprints' limit."""
     sky = np.zeros(shape, np.float32)
     brightest = np.full(shape, FOOTPRINT_SIGMA, np.float32)

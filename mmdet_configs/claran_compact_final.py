@@ -1,10 +1,10 @@
-# The second stage of the bundled weights: all labelled FIRST subjects join the mixture. A fold of the cross-validation
+# The last stage of the bundled weights: all labelled FIRST subjects join the mixture. A fold of the cross-validation
 # leaves its own out, with ``--cfg-options train_dataloader.dataset.without_folds='[0]'``.
 _base_ = './claran_compact.py'
 
 max_iters = 1200
 train_dataloader = dict(
-    sampler=dict(weights=dict(_delete_=True, simulated=0.2, radiogalaxynet=0.25, first_fr=0.25, first=0.3))
+    sampler=dict(weights=dict(_delete_=True, coarse=0.25, simulated=0.1, radiogalaxynet=0.15, first_fr=0.2, first=0.3))
 )
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(optimizer=dict(lr=2e-4))

@@ -21,9 +21,10 @@ class KnownAssociator(Associator):
     def __init__(self, model=None, weights=None, device='auto', *, infrared=False, views=1, precision='auto'):
         self.name = 'known'
         self.detector = SimpleNamespace(weights_hash='0123456789ab', method='S', fusion_options={}, precision='float32')
+        self.coarse_detector = self.detector
         self.calibration = Calibration()
 
-    def look(self, sky, centres, progress=None):
+    def look(self, sky, centres, progress=None, *, coarse=False):
         boxes, field = [], []
         for number, centre in enumerate(progress(centres, len(centres)) if progress else centres):
             half = sky.step * FIELD_PIXELS / 2

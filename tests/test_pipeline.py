@@ -44,11 +44,12 @@ class Oracle(Associator):
         self.detector = SimpleNamespace(
             method=method, fusion_options={}, weights_hash='0123456789ab', precision='float32'
         )
+        self.coarse_detector = self.detector
         self.calibration = Calibration()
         self.truth, self.probability = truth, probability
         self.looks = 0
 
-    def look(self, sky, centres, progress=None):
+    def look(self, sky, centres, progress=None, *, coarse=False):
         self.looks += 1
         xy = np.stack(sky.radio.wcs.world_to_pixel(SkyCoord(self.truth['Box_RA'], self.truth['Box_DEC'])), axis=-1)
         half = self.truth['Box_Width'].to_value(u.arcsec) / pixel_scale(sky.radio) / 2
@@ -308,8 +309,8 @@ def test_flags_of_the_edge_and_of_blank_pixels(field, files):
     image = field.image[:, first:]
     image.meta = field.image.meta
     image.data = image.data.copy()
-    near = 0.8 * half[blank]  # the field of view may cut off a tenth of the largest box
-    image.data[int(y[blank] + near), int(x[blank] + near) - first] = np.nan
+    corner = half[blank] - 1
+    image.data[int(y[blank] + corner), int(x[blank] + corner) - first] = np.nan
     result = associate(image, files.srl, associator=Oracle(truth))
     sky = SkyCoord(result.sources['Box_RA'], result.sources['Box_DEC'])
     for number, flag in ((cut, MorphFlag.EDGE), (blank, MorphFlag.BLANK_PIXELS)):
@@ -534,6 +535,7 @@ def test_infrared_goes_to_the_detector(untrained, field, files, tmp_path):
         precision='float32',
         in_batches=in_batches,
     )
+    with_infrared.coarse_detector = with_infrared.detector
     some = read_catalogue(files.srl)[:5]
     result = associate(files.image, some, infrared, associator=with_infrared)
     check_contract(result, some)

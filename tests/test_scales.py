@@ -131,7 +131,7 @@ def test_what_speaks_for_a_part_is_limited_by_what_speaks_against_the_whole():
 class SeesLarge(KnownAssociator):
     """Sees one source of class 2C_2P over most of every field at twice the beam."""
 
-    def look(self, sky, centres, progress=None):
+    def look(self, sky, centres, progress=None, *, coarse=False):
         list(progress(centres, len(centres)) if progress else ())
         if sky.radio.shape[0] > 300:
             return Detections(np.empty((0, 4)), np.empty((0, 6)), np.empty(0, int))
@@ -165,7 +165,7 @@ def test_crowds_do_not_make_more_fields_than_there_is_room():
     rng = np.random.default_rng(2)
     n = 3000
     xy = rng.uniform(0, 2000, (n, 2))
-    sky = SimpleNamespace(field_pix=99.0)
+    sky = SimpleNamespace(field_pix=99.0, beam_pix=3.0)
     boxes = {k: np.concatenate([p - 2, p + 2]) for k, p in enumerate(xy)}
     components = Components(xy, np.tile(np.eye(2), (n, 1, 1)), np.ones(n), np.arange(n))
     centres = coarse_centres(Coarse(sky, components, boxes, set(range(n)), 2))

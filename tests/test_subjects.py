@@ -17,7 +17,18 @@ from claran_plugin.errors import InputError
 from claran_plugin.footprints import island_components, islands_of, on_image
 from claran_plugin.fusion import signal_to_noise_infrared
 from claran_plugin.images import image_files, read_image
-from claran_plugin.subjects import FIELD_PIXELS, PIXELS_PER_BEAM, Sky, Subject, choose_centres, isolated, resample
+from claran_plugin.subjects import (
+    FIELD_PIXELS,
+    PIXELS_PER_BEAM,
+    WIDEST_STRICT,
+    Sky,
+    Subject,
+    boxes_of_pairs,
+    choose_centres,
+    covering_centres,
+    isolated,
+    resample,
+)
 
 PIXEL = 1.8
 BEAM = 5.4
@@ -198,43 +209,76 @@ def test_an_image_without_noise_can_be_looked_at():
 # ---- where to look
 
 
+def around(xy, half=2.0):
+    """Give boxes around points (n, 2)."""
+    return np.concatenate([xy - half, xy + half], axis=1)
+
+
+def is_inside(boxes, centres, field_pix):
+    """Tell which boxes (n, 4) lie in which fields of view (m, 2), (n, m) bool."""
+    ends = np.abs(boxes.reshape(-1, 1, 2, 2) - centres[:, None])
+    return ends.max(axis=(2, 3)) <= field_pix / 2 + 1e-9
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_every_component_is_in_the_inner_part_of_a_field(seed):
     rng = np.random.default_rng(seed)
     sky = Sky(make_image(noisy(200)))
     xy = rng.uniform(0, 1000, (rng.integers(1, 60), 2))
-    centres = choose_centres(xy, rng.random(len(xy)), sky)
+    centres = choose_centres(around(xy), sky)
     offset = np.abs(xy[:, None] - centres[None]).max(axis=2)
     assert (offset.min(axis=1) < INNER).all()
     # and no field is there twice
     apart = np.linalg.norm(centres[:, None] - centres[None], axis=2) + np.eye(len(centres)) * 1e9
-    assert apart.min() > 2 * BEAM_PIX
+    assert apart.min() > 0
 
 
-def test_pairs_are_seen_as_a_whole():
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1))
+def test_every_box_is_whole_in_a_field_and_near_its_middle(seed):
+    rng = np.random.default_rng(seed)
+    boxes = around(rng.uniform(0, 500, (rng.integers(1, 80), 2)), rng.uniform(1, 30, (1, 1)))
+    boxes = np.concatenate([boxes, boxes_of_pairs(boxes, 20, 60)])
+    centres = covering_centres(boxes, 99.0, 18.0)
+    inside = is_inside(boxes, centres, 99.0)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    distance = np.linalg.norm(middles[:, None] - centres, axis=2)
+    large = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) > WIDEST_STRICT * 99
+    assert (inside & (distance <= 18)).any(axis=1)[~large].all()
+    assert (distance[large].min(axis=1, initial=0) <= 18).all()
+    assert len(centres) <= len(boxes)
+
+
+def test_pairs_and_islands_are_seen_as_a_whole():
     sky = Sky(make_image(noisy(200)))
+    # brighter ones nearby do not take the pair's field away
     for beams in (10, 20, 29):
-        xy = np.array([[300.0, 300.0], [300.0 + beams * BEAM_PIX, 300.0]])
-        centres = choose_centres(xy, np.array([1.0, 0.5]), sky)
-        both = np.abs(xy[None] - centres[:, None]).max(axis=(1, 2))
-        assert both.min() < 0.5 * sky.field_pix, beams
+        ends = np.array([[300.0, 300.0], [300.0 + beams * BEAM_PIX, 300.0]])
+        near = np.array([[0, 7 * BEAM_PIX], [-4 * BEAM_PIX, 0]])
+        xy = np.concatenate([ends, ends + near[0], ends + near[1]])
+        pair = np.concatenate([ends[0] - 2, ends[1] + 2])[None]
+        assert is_inside(pair, choose_centres(around(xy), sky), sky.field_pix).any()
+    island = np.array([[300.0, 300, 300 + 30 * BEAM_PIX, 300 + 30 * BEAM_PIX]])
+    xy = np.array([[300.0, 300.0], [300 + 15 * BEAM_PIX, 300 + 15 * BEAM_PIX], [300 + 30 * BEAM_PIX] * 2])
+    assert not is_inside(island, choose_centres(around(xy[:1]), sky), sky.field_pix).any()
+    assert is_inside(island, choose_centres(around(xy), sky, island), sky.field_pix).any()
 
 
 @pytest.mark.parametrize('field_arcsec', [20.0, 600.0])
 def test_fields_of_another_size_still_show_every_component(field_arcsec):
     sky = Sky(make_image(noisy(200)), field_arcsec=field_arcsec)
     xy = np.random.default_rng(0).uniform(0, 200, (60, 2))
-    centres = choose_centres(xy, np.ones(60), sky)
+    centres = choose_centres(around(xy, 0.5), sky)
     offset = np.abs(xy[:, None] - centres[None]).max(axis=2)
     assert (offset.min(axis=1) < 0.3 * sky.field_pix).all()
+    assert choose_centres(np.empty((0, 4)), sky).shape == (0, 2)
 
 
-def test_bright_components_are_in_the_middle():
+def test_crowds_do_not_make_more_fields_than_there_is_room():
     sky = Sky(make_image(noisy(200)))
-    xy = np.array([[100.0, 100.0], [103.0, 100.0], [106.0, 100.0]])
-    np.testing.assert_array_equal(choose_centres(xy, np.array([1.0, 9.0, np.nan]), sky), xy[[1]])
-    assert choose_centres(np.empty((0, 2)), np.empty(0), sky).shape == (0, 2)
+    xy = np.random.default_rng(0).uniform(0, 2 * sky.field_pix, (20_000, 2))
+    assert len(choose_centres(around(xy), sky)) < 20**2
 
 
 def test_isolated():

@@ -30,6 +30,7 @@ def pack(args: argparse.Namespace) -> None:
         fr=args.fr,
         radiogalaxynet=args.radiogalaxynet,
         n_simulated=args.simulate,
+        n_coarse=args.simulate_coarse,
         infrared=args.infrared,
         seed=args.seed,
         overwrite=args.overwrite,

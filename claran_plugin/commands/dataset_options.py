@@ -32,6 +32,13 @@ def _add_pack(kinds: Any) -> None:
     parser.add_argument('--radiogalaxynet', metavar='DIR', help='RadioGalaxyNET: annotations.json and radio/')
     parser.add_argument('--simulate', type=whole, default=0, metavar='N', help='number of simulated subjects')
     parser.add_argument(
+        '--simulate-coarse',
+        type=whole,
+        default=0,
+        metavar='N',
+        help='number of simulated subjects at coarser beams, with sources larger than a field of view',
+    )
+    parser.add_argument(
         '--infrared',
         action='store_true',
         help="an infrared image with every subject: RadioGalaxyNET's own (infrared/), drawn ones for the others",

@@ -42,7 +42,7 @@ def demo(args: argparse.Namespace) -> None:
     from claran_plugin.demo import run_demo
 
     log = Log(args.quiet)
-    options = dict(model=args.model, weights=args.weights, device=args.device, precision=args.precision)
+    options = {name: getattr(args, name) for name in ('model', 'weights', 'device', 'precision')}
     report, paths = run_demo(
         Path(args.output), overwrite=args.overwrite, command_line=args.command_line, log=log, **options
     )

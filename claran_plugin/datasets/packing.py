@@ -10,6 +10,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 
 from claran_plugin.catalogue_writing import atomic_outputs, check_outputs
+from claran_plugin.datasets.coarse_subjects import coarse_simulated
 from claran_plugin.datasets.training_data import (
     PackedSubject,
     fr_galaxies,
@@ -37,6 +38,7 @@ def pack_dataset(
     fr: str | None = None,
     radiogalaxynet: str | None = None,
     n_simulated: int = 0,
+    n_coarse: int = 0,
     infrared: bool = False,
     seed: int = 1,
     overwrite: bool = False,
@@ -54,8 +56,8 @@ def pack_dataset(
         Folder of FIRST images around FR galaxies.
     radiogalaxynet : path, optional
         Folder with ``annotations.json``.
-    n_simulated : int
-        Number of simulated subjects.
+    n_simulated, n_coarse : int
+        Number of simulated subjects, and of those at coarser beams.
     infrared : bool
         Pack an infrared image with every subject: RadioGalaxyNET's own, drawn ones for the others.
     seed : int
@@ -79,7 +81,7 @@ def pack_dataset(
             _check_folder(option, Path(given), pattern)
     if rgz is not None and not Path(rgz).is_file():
         raise InputError(f'{rgz}: no such catalogue; give the RGZ DR1 subset of ClaRAN with --rgz')
-    subjects = _subjects(first, rgz, fr, radiogalaxynet, n_simulated, seed, infrared=infrared)
+    subjects = _subjects(first, rgz, fr, radiogalaxynet, n_simulated, n_coarse, seed, infrared=infrared)
     with (
         atomic_outputs(paths, overwrite=overwrite) as temporary,
         tempfile.TemporaryDirectory(dir=paths[0].parent, prefix='.packing-') as scratch,
@@ -98,13 +100,16 @@ def _subjects(
     fr: str | None,
     radiogalaxynet: str | None,
     n_simulated: int,
+    n_coarse: int,
     seed: int,
     *,
     infrared: bool,
 ) -> Iterator[PackedSubject]:
     # Generators of their own: the radio images are the same with and without infrared, but for RadioGalaxyNET's, of
     # which more are left as crowded as they are.
-    of_first, of_fr, of_simulated = (np.random.default_rng([seed, k]) if infrared else None for k in (1, 2, 3))
+    of_first, of_fr, of_simulated, of_coarse = (
+        np.random.default_rng([seed, k]) if infrared else None for k in (1, 2, 3, 4)
+    )
     parts: list[Iterable[PackedSubject]] = []
     # Read at once: images of FR galaxies that overlap a labelled subject have to share its fold.
     labelled = _labelled(first, rgz, of_first) if first and rgz else []
@@ -116,6 +121,7 @@ def _subjects(
     if radiogalaxynet:
         parts.append(radio_galaxy_net(Path(radiogalaxynet), np.random.default_rng(seed), infrared=infrared))
     parts.append(simulated(n_simulated, np.random.default_rng(seed), infrared_rng=of_simulated))
+    parts.append(coarse_simulated(n_coarse, seed, infrared_rng=of_coarse))
     return chain.from_iterable(parts)
 
 

@@ -6,6 +6,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +14,11 @@ import numpy as np
 from astropy.nddata import CCDData
 
 from claran_plugin import __version__, pipeline
+from claran_plugin.celestial import to_sky
 from claran_plugin.components import write_pybdsf_catalogue
 from claran_plugin.errors import InputError
 from claran_plugin.images import beam, read_image, read_infrared
-from claran_plugin.models import default_model, find_model
+from claran_plugin.models import DEFAULT, default_model, find_model
 from claran_plugin.pipeline import Associator
 from claran_plugin.results import result_paths, write_result
 from claran_plugin.survey.listing import Pointing
@@ -97,8 +99,11 @@ def _key(pointing: Pointing, settings: Settings) -> str:
     model = settings.model or default_model(settings.weights, infrared=bool(pointing.infrared))
     found = find_model(model, settings.weights)
     parameters = {key: value for key, value in asdict(settings).items() if key not in ('output', 'command', 'weights')}
-    digest = hashlib.sha256(json.dumps([__version__, parameters], sort_keys=True).encode())
-    for path in (found.config, found.weights, found.calibration, pointing.image, pointing.catalogue, pointing.infrared):
+    versions = [__version__] if pointing.catalogue else [__version__, version('bdsf')]
+    digest = hashlib.sha256(json.dumps([*versions, parameters], sort_keys=True).encode())
+    coarse = find_model(DEFAULT).weights if pointing.infrared else None  # see `Associator.coarse_detector`
+    detectors = (found.config, found.weights, found.calibration, coarse)
+    for path in (*detectors, pointing.image, pointing.catalogue, pointing.infrared):
         digest.update(_content(Path(path)) if path else b'-')
     return digest.hexdigest()[:16]
 
@@ -146,7 +151,7 @@ def _associate(pointing: Pointing, settings: Settings, paths: list[Path]) -> pip
 def _footprint(radio: CCDData) -> tuple[tuple[float, float], float]:
     """Give the middle of an image (RA, DEC) and the distance to its farthest corner, deg."""
     ny, nx = radio.shape
-    middle = radio.wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2).icrs
-    corners = radio.wcs.pixel_to_world([-0.5, nx - 0.5, -0.5, nx - 0.5], [-0.5, -0.5, ny - 0.5, ny - 0.5]).icrs
+    (middle,) = to_sky(radio.wcs, ((nx - 1) / 2, (ny - 1) / 2))
+    corners = to_sky(radio.wcs, [(x, y) for x in (-0.5, nx - 0.5) for y in (-0.5, ny - 0.5)])
     distance = np.nan_to_num(middle.separation(corners).deg, nan=180.0)
     return (round(float(middle.ra.deg), 6), round(float(middle.dec.deg), 6)), round(float(distance.max()), 6)

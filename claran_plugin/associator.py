@@ -1,0 +1,166 @@
+"""A detector with its calibration: which fields of view are looked at, and what becomes of what is seen there."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claran_plugin.association import Partition, associate
+from claran_plugin.boxes import boxes_around
+from claran_plugin.calibration import Calibration, read_calibration
+from claran_plugin.claims import MIN_PROBABILITY, Components, Detections, Hypothesis, claims, members_of
+from claran_plugin.errors import InputError
+from claran_plugin.footprints import outlines, surroundings
+from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
+from claran_plugin.models import DEFAULT, default_model, find_model
+from claran_plugin.pixels import in_blocks
+from claran_plugin.quick_imports import quick_imports
+from claran_plugin.scales import coarse_centres, coarser_skies, large_only
+from claran_plugin.subjects import FIELD_PIXELS, Sky, choose_centres, to_image
+from claran_plugin.turns import VIEWS, turned, turned_back_boxes
+
+if TYPE_CHECKING:
+    from claran_plugin.detection.inference import Detector
+
+Progress = Callable[[Iterable[NDArray], int], Iterable[NDArray]]
+
+
+class Looked(NamedTuple):
+    """A partition and what it is made of.
+
+    Attributes
+    ----------
+    partition : Partition
+    n_fields, n_coarse : int
+        Fields of view that were looked at, and those of them on coarser skies.
+    largest_field : float
+        Side of the largest one that there could have been, pixels of the image.
+    """
+
+    partition: Partition
+    n_fields: int
+    n_coarse: int
+    largest_field: float
+
+
+class Associator:
+    """A detector with its calibration, ready for any number of images.
+
+    Parameters
+    ----------
+    model : str, optional
+        Name of a bundled model, or path of an mmdet config; by default ``compact``, or ``compact_infrared`` where there
+        is infrared and no weights are given.
+    weights : path, optional
+        By default those that come with the model.
+    device : str
+        ``auto``, ``cpu`` or ``cuda:N``.
+    infrared : bool
+        Whether there will be an infrared image.
+    views : int
+        How often, turned and mirrored, each field is looked at: 1, 2, 4 or 8. What is seen is averaged.
+    precision : str
+        ``auto`` or ``full``, see `detection.inference.Detector`.
+    """
+
+    views: tuple[int, ...] = VIEWS[1]
+
+    def __init__(
+        self,
+        model: str | None = None,
+        weights: str | Path | None = None,
+        device: str = 'auto',
+        *,
+        infrared: bool = False,
+        views: int = 1,
+        precision: str = 'auto',
+    ) -> None:
+        if views not in VIEWS:
+            raise InputError(f'{views} views: give 1, 2, 4 or 8')
+        self.views = VIEWS[views]
+        found = find_model(model or default_model(weights, infrared=infrared), weights)
+        self.name = found.name
+        self.detector = _load_detector(found.config, found.weights, device, precision)
+        self._device = device, precision
+        self.calibration = read_calibration(found.calibration) if found.calibration else Calibration()
+
+    @cached_property
+    def coarse_detector(self) -> 'Detector':
+        """The detector of coarser skies, which have no infrared image: the same, or the bundled one for radio alone."""
+        if self.detector.method not in NEEDS_INFRARED:
+            return self.detector
+        found = find_model(DEFAULT)
+        return _load_detector(found.config, found.weights, *self._device)
+
+    def look(self, sky: Sky, centres: NDArray, progress: Progress | None = None, *, coarse: bool = False) -> Detections:
+        """Show fields of view to the detector, each view as a field of its own; bring what it finds onto the image."""
+        detector = self.coarse_detector if coarse else self.detector
+        method, options = detector.method, detector.fusion_options
+        if method in NEEDS_INFRARED and sky.infrared is None:
+            raise InputError(f'model {self.name} fuses radio and infrared ({method}); give an image with --infrared')
+
+        def pictures() -> Iterator[NDArray]:
+            for centre in progress(centres, len(centres)) if progress else centres:
+                subject = sky.cut(centre)
+                picture = FUSIONS[method](subject.radio, subject.infrared, rms=1.0, **options)
+                yield from (turned(picture, view) for view in self.views)
+
+        boxes: list[NDArray] = [np.empty((0, 4))]
+        probabilities: list[NDArray] = [np.empty((0, 6))]
+        field: list[NDArray] = [np.empty(0, int)]
+        for number, found in enumerate(detector.in_batches(pictures())):
+            kept = found.scores.astype(float).sum(axis=1) > MIN_PROBABILITY
+            found = found[kept]  # what claims would leave out
+            likeliest = found.scores.argmax(axis=1)
+            view = self.views[number % len(self.views)]
+            seen = turned_back_boxes(found.bboxes[np.arange(len(likeliest)), likeliest], FIELD_PIXELS, view)
+            boxes.append(to_image(seen, centres[number // len(self.views)], sky.step))
+            probabilities.append(found.scores)
+            field.append(np.full(len(likeliest), number))
+        return Detections(np.concatenate(boxes), np.concatenate(probabilities), np.concatenate(field))
+
+    def partition(
+        self, sky: Sky, components: Components, looked_at: NDArray, progress: Progress | None = None
+    ) -> Looked:
+        """Choose fields of view, look, and solve; fields of twice the size follow, and so on up to the whole image."""
+        boxes = outlines(components)[looked_at]
+        islands = [boxes_around(boxes[members]) for members in members_of(components.island[looked_at]).values()]
+        centres = choose_centres(boxes, sky, np.array(islands))
+        centres = in_blocks(centres)
+        coarser = [(coarse, in_blocks(coarse_centres(coarse))) for coarse in coarser_skies(sky, components)]
+        n_coarse = sum(len(middles) for _, middles in coarser)
+        n_fields = len(centres) + n_coarse
+        everywhere = np.concatenate([centres, *(middles for _, middles in coarser)])
+        told = iter(progress(everywhere, n_fields)) if progress else iter(everywhere)
+
+        def counted(middles: Iterable[NDArray], number: int) -> Iterable[NDArray]:
+            return (middle for middle, _ in zip(middles, told, strict=False))
+
+        detections = self.look(sky, centres, counted)
+        larger: list[Hypothesis] = []
+        largest = max([sky.field_pix, *(coarse.sky.field_pix * coarse.scale for coarse, _ in coarser)])
+        for coarse, middles in coarser:
+            if not len(middles):
+                continue
+            seen = self.look(coarse.sky, middles, counted, coarse=True)
+            around = surroundings(coarse.components, coarse.sky)._replace(resolved=frozenset(coarse.resolved))
+            views = np.repeat(middles, len(self.views), axis=0)
+            found = claims(coarse.components, seen, views, coarse.sky.step, FIELD_PIXELS, around)
+            larger += large_only(found, coarse)
+        around = surroundings(components, sky)
+        views = np.repeat(centres, len(self.views), axis=0)
+        partition = associate(components, detections, views, sky.step, FIELD_PIXELS, around, larger)
+        return Looked(partition, n_fields, n_coarse, largest)
+
+
+def _load_detector(config: Path, weights: Path, device: str, precision: str) -> 'Detector':
+    """Import torch only now: reading and checking inputs should not wait for it."""
+    try:
+        with quick_imports():
+            from claran_plugin.detection.inference import Detector
+    except ImportError as err:  # its text, from `detection.check_stack`, has the remedy
+        raise InputError(str(err)) from err
+    return Detector(config, weights, device, precision)

@@ -58,12 +58,12 @@ lint: $(READY)  ## check style, format and types
 benchmark-accuracy: $(READY)  ## print the figures of docs/accuracy.md; DATA=folder with first/, rgz/, radiogalaxynet/
 	@test -d "$(DATA)" || { echo 'give the folder of labelled images: make benchmark-accuracy DATA=FOLDER' >&2; exit 2; }
 	$(PY) benchmarks/real_first.py --data $(DATA)
-	$(PY) benchmarks/calibrate.py --data $(DATA) --weights benchmarks/weights/compact_stage1.pth \
+	$(PY) benchmarks/calibrate.py --data $(DATA) --weights benchmarks/weights/compact_without_rgz.pth \
 	    -o $$(mktemp) --diagram docs/reliability.png
 	$(PY) benchmarks/radiogalaxynet.py --data $(DATA)/radiogalaxynet
 	$(PY) benchmarks/radiogalaxynet.py --data $(DATA)/radiogalaxynet --radio
 	$(PY) benchmarks/hosts.py --data $(DATA)/radiogalaxynet
-	$(PY) benchmarks/simulated_fields.py --fields 3 --weights benchmarks/weights/compact_stage1.pth
+	$(PY) benchmarks/simulated_fields.py --fields 3 --weights benchmarks/weights/compact_without_rgz.pth
 	$(PY) benchmarks/unrelated_sources.py --fields 8
 	$(PY) benchmarks/large_sources.py
 	$(PY) benchmarks/failures.py --data $(DATA) -o docs/failures.png

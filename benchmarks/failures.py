@@ -16,7 +16,7 @@ from astropy.table import QTable
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from real_first import STAGE1, Field, Truth, detect_all, read_fields, recovered_sources
+from real_first import WITHOUT_RGZ, Field, Truth, detect_all, read_fields, recovered_sources
 
 from claran_plugin.contours import noise
 from claran_plugin.morphology import CLASSES, COMPONENT_SIGMA, LEVEL_RATIO
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--cache', type=Path, help='folder for the results of PyBDSF')
     arguments = parser.parse_args(argv)
     fields = read_fields(arguments.data, arguments.cache)
-    weights, calibration = STAGE1 / 'compact_stage1.pth', STAGE1 / 'compact_stage1_fold{fold}.json'
+    weights, calibration = WITHOUT_RGZ / 'compact_without_rgz.pth', WITHOUT_RGZ / 'compact_without_rgz_fold{fold}.json'
     results = detect_all(fields, 'compact', str(weights), str(calibration))
     failures = [failure for field in fields for failure in failures_of(field, results[field.name])]
     worst = sorted(failures, key=lambda failure: -failure.badness)[:SHOWN]

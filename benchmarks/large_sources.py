@@ -4,8 +4,9 @@
 
 Models of the five extended classes are stretched to 2 to 8 times 33 beams, lobes and jets with them; a part of each
 lobe's flux stays in a compact hotspot. Unrelated sources lie anywhere outside the bright parts, also between the lobes.
-PyBDSF lists the components. A source is whole where all components on it are one source that has no other's component;
-the last row tells how often they are one source, whatever else is in it.
+PyBDSF lists the components. A source is whole where all components on it are one source that has no other's component.
+The last rows tell how often they are one source, whatever else is in it, and how often a source and the true one
+have nine tenths of the flux of both together in common.
 """
 
 import argparse
@@ -37,6 +38,7 @@ LEAST_WIDTH = 0.03
 """Least width (standard deviation) of what is not a hotspot, in sizes of the source."""
 HOTSPOT = 0.005
 """Share of the flux of each part of a source that is added as a point."""
+MOST_FLUX = 0.9
 LINKING_ARCSEC = np.arange(50, 1001, 50)
 
 
@@ -70,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         islands = np.unique(case.components['Isl_id'], return_inverse=True)[1]
         found = [is_whole(labels, case.owned) for labels in (result.labels, islands, *linked)]
         parts, strangers = pieces(result.labels, case.owned)
-        rows.append((case.times, case.name, len(set(islands[case.owned])), parts, strangers, *found))
+        common = flux_in_common(result.labels, case)
+        rows.append((case.times, case.name, len(set(islands[case.owned])), parts, common, *found))
         print(f'{number:4d} {case.times:5.1f} times  {case.name}  {rows[-1][2]:3d} islands  '
               f'{"whole" if found[0] else f"{parts} pieces, {strangers} strangers"}', flush=True)  # fmt: skip
     report(rows)
@@ -136,6 +139,13 @@ def pieces(labels: NDArray, owned: NDArray) -> tuple[int, int]:
     return len(set(labels[owned])), int(np.isin(labels[~owned], labels[owned]).sum())
 
 
+def flux_in_common(labels: NDArray, case: Case) -> float:
+    """Give the flux that the true source and the source most like it have in common, as a share of that of both."""
+    flux = np.maximum(np.asarray(case.components['Total_flux'], float), 0)
+    own = case.owned
+    return max(flux[own & (labels == k)].sum() / flux[own | (labels == k)].sum() for k in set(labels[own].tolist()))
+
+
 def report(rows: list[tuple]) -> None:
     """Print the shares by size."""
     times = np.array([row[0] for row in rows])
@@ -150,8 +160,10 @@ def report(rows: list[tuple]) -> None:
         shares = [found[part, column].mean() if part.any() else np.nan for part in inside]
         print(f'{name:40}' + ''.join(f'{share:10.3f}' for share in shares))
     together = np.array([row[3] == 1 for row in rows])
-    shares = [together[part].mean() if part.any() else np.nan for part in inside]
-    print(f'{"claran_plugin, with others in it or not":40}' + ''.join(f'{share:10.3f}' for share in shares))
+    most = np.array([row[4] >= MOST_FLUX for row in rows])
+    for words, right in (('with others in it or not', together), ('nine tenths of the flux', most)):
+        shares = [right[part].mean() if part.any() else np.nan for part in inside]
+        print(f'{f"claran_plugin, {words}":40}' + ''.join(f'{share:10.3f}' for share in shares))
 
 
 if __name__ == '__main__':

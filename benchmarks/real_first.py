@@ -7,7 +7,7 @@ through PyBDSF; a true source is the set of PyBDSF islands that hold one of its 
 its box. It is recovered where exactly those islands form one source. Average precision follows Eq. 12-14 of the paper,
 on the source table's boxes, classes and probabilities inside the 3' that Radio Galaxy Zoo's volunteers saw.
 
-By default with `STAGE1`, weights that have seen none of these subjects, while the package's own have. With ``{fold}``
+By default with `WITHOUT_RGZ`, weights that have seen none of these subjects, while the package's own have. With ``{fold}``
 in the name of weights or calibration, the subjects of fold k are looked at with the file of fold k, which was made
 without them.
 """
@@ -45,7 +45,7 @@ from claran_plugin.images import image_files, pixel_scale, read_image
 from claran_plugin.morphology import CLASSES, class_name, components_of
 from claran_plugin.pipeline import Associator, associate
 
-STAGE1 = Path(__file__).parent / 'weights'
+WITHOUT_RGZ = Path(__file__).parent / 'weights'
 """Weights of the bundled model before it saw labelled RGZ subjects, and its calibrations on four of five folds."""
 LINKING_ARCSEC = np.arange(10, 151, 10)
 VOLUNTEERS_ARCSEC = 180.0
@@ -76,8 +76,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--model', default='compact')
-    parser.add_argument('--weights', help="file; '{fold}' stands for 0 to 4", default=STAGE1 / 'compact_stage1.pth')
-    parser.add_argument('--calibration', help='likewise', default=STAGE1 / 'compact_stage1_fold{fold}.json')
+    parser.add_argument(
+        '--weights', help="file; '{fold}' stands for 0 to 4", default=WITHOUT_RGZ / 'compact_without_rgz.pth'
+    )
+    parser.add_argument('--calibration', help='likewise', default=WITHOUT_RGZ / 'compact_without_rgz_fold{fold}.json')
     parser.add_argument('--cache', type=Path, help='folder for the results of PyBDSF')
     parser.add_argument('--limit', type=int, help='only the first so many images')
     arguments = parser.parse_args(argv)

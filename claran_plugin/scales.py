@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from claran_plugin.boxes import boxes_around
 from claran_plugin.claims import Components, Hypothesis, members_of
-from claran_plugin.emission import Emission
+from claran_plugin.emission import Emission, find_emission
 from claran_plugin.footprints import FWHM, counted_emission
 from claran_plugin.images import average_pixels, beam
 from claran_plugin.morphology import COMPONENT_SIGMA
@@ -31,11 +31,14 @@ WANTED_SIDE = (0.42, 0.92)
 """Sides of what a coarser field of view is put around, in sides of the field; a finer one shows what is smaller."""
 LARGEST_FINER = 0.8
 """A set whose components span more than this part of a field of view is left to the next coarser one."""
+JOINING_SIGMA = 3.0
+"""Islands of the source finder are joined where they lie on one island of the smoothed image above this, of which some
+is counted."""
 RESOLVED_AREA = 1.6
 """An island that covers this many times what a point source of its brightness would is resolved."""
-RARE = 1.5
-"""Evidence that a set loses for being larger than a field of view: the detector has learnt how common sources of all
-sizes are within one, and beyond it they get rarer while chance neighbours get more."""
+RARE = 2.0
+"""Evidence that a set loses for being larger than a field of view: three quarters of the coarser subjects that the
+detector was trained on have such a source, while on the sky they are rare."""
 MOST_PIXELS_IN_MEMORY = 2**27
 """A larger coarser sky (512 MiB) is computed window by window, again for each use."""
 BEAM_AREA = np.pi / (4 * np.log(2))
@@ -133,13 +136,15 @@ def _described(sky: Sky, components: Components, scale: int, beam_ratio: float) 
     xy = (components.xy + 0.5) / scale - 0.5
     moved = Components(xy, components.covariance / scale**2, components.flux, components.island)
     emission = counted_emission(sky, xy)
-    lying_on = _islands_on_emission(moved, sky, emission, beam_ratio)
+    faint = find_emission(sky, JOINING_SIGMA, xy=xy, reach=max(sky.beam_pix / 2, 1))
+    lying_on = _islands_on_emission(moved, sky, faint, beam_ratio)
     moved = moved._replace(island=_joined(components.island, lying_on))
     is_resolved = _are_resolved(emission, sky.beam_pix)
     boxes, resolved = {}, set()
     half = np.full(2, sky.beam_pix / 2)
     for number, members in members_of(moved.island).items():
-        touched = set().union(*(lying_on[int(components.island[member])] for member in members))
+        parts = [member for member in members if lying_on[int(components.island[member])]]
+        touched: set[int] = set().union(*(emission.near[member] for member in parts))
         shapes = [emission.bounds[label] for label in touched]
         shapes += [np.concatenate([xy[members].min(axis=0) - half, xy[members].max(axis=0) + half])]
         boxes[number] = boxes_around(np.array(shapes))
@@ -170,7 +175,7 @@ def _islands_on_emission(
         low, high = (place - reach).min(axis=0), (place + reach).max(axis=0)
         if (high - low).max() < sky.beam_pix and brightness[members].max() < 2 * flux:
             found = {label for label in found if flux > whole[label] / 2}
-        lying_on[island] = found
+        lying_on[island] = {label for label in found if emission.peak[label] > COMPONENT_SIGMA}
     return lying_on
 
 

@@ -7,9 +7,9 @@ through PyBDSF; a true source is the set of PyBDSF islands that hold one of its 
 its box. It is recovered where exactly those islands form one source. Average precision follows Eq. 12-14 of the paper,
 on the source table's boxes, classes and probabilities inside the 3' that Radio Galaxy Zoo's volunteers saw.
 
-By default with `WITHOUT_RGZ`, weights that have seen none of these subjects, while the package's own have. With ``{fold}``
-in the name of weights or calibration, the subjects of fold k are looked at with the file of fold k, which was made
-without them.
+By default with the weights in `WITHOUT_RGZ`, which have seen none of these subjects, while the package's own have. With
+``{fold}`` in the name of weights or calibration, the subjects of fold k are looked at with the file of fold k, which
+was made without them.
 """
 
 import argparse

@@ -79,11 +79,17 @@ def associate(
     -------
     Partition
     """
+    found = claims(components, detections, centres, step, field_pixels, surroundings)
+    return partition(components, found, larger)
+
+
+def partition(components: Components, found: Sequence[Hypothesis], larger: Sequence[Hypothesis] = ()) -> Partition:
+    """Divide components into sources, as `associate` does, from hypotheses (`claims`)."""
     n = len(components.xy)
     if not n:
         return Partition(np.zeros(0, int), [], np.zeros(0))
     best = {hypothesis.members: hypothesis for hypothesis in _defaults(components.island)}
-    for hypothesis in claims(components, detections, centres, step, field_pixels, surroundings):
+    for hypothesis in found:
         known = best.get(hypothesis.members)
         if known is not None:  # it needs no detection to exist, so a poor one does not tell against it
             hypothesis = hypothesis._replace(evidence=max(hypothesis.evidence, known.evidence))

@@ -1,6 +1,7 @@
 """A detector with its calibration: which fields of view are looked at, and what becomes of what is seen there."""
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from claran_plugin.association import Partition, associate
+from claran_plugin.association import Partition, partition
 from claran_plugin.boxes import boxes_around
 from claran_plugin.calibration import Calibration, read_calibration
 from claran_plugin.claims import MIN_PROBABILITY, Components, Detections, Hypothesis, claims, members_of
@@ -18,7 +19,7 @@ from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
 from claran_plugin.models import DEFAULT, default_model, find_model
 from claran_plugin.pixels import in_blocks
 from claran_plugin.quick_imports import quick_imports
-from claran_plugin.scales import coarse_centres, coarser_skies, large_only
+from claran_plugin.scales import Coarse, coarse_centres, coarser_skies, large_only
 from claran_plugin.subjects import FIELD_PIXELS, Sky, choose_centres, to_image
 from claran_plugin.turns import VIEWS, turned, turned_back_boxes
 
@@ -139,21 +140,35 @@ class Associator:
         def counted(middles: Iterable[NDArray], number: int) -> Iterable[NDArray]:
             return (middle for middle, _ in zip(middles, told, strict=False))
 
-        detections = self.look(sky, centres, counted)
-        larger: list[Hypothesis] = []
+        # What is seen on one sky becomes hypotheses while the detector looks at the next.
+        with ThreadPoolExecutor(1) as pool:
+            own = pool.submit(self._hypotheses, sky, components, centres, self.look(sky, centres, counted))
+            larger = [
+                pool.submit(self._larger, coarse, middles, self.look(coarse.sky, middles, counted, coarse=True))
+                for coarse, middles in coarser
+                if len(middles)
+            ]
+        wholes = [hypothesis for found in larger for hypothesis in found.result()]
         largest = max([sky.field_pix, *(coarse.sky.field_pix * coarse.scale for coarse, _ in coarser)])
-        for coarse, middles in coarser:
-            if not len(middles):
-                continue
-            seen = self.look(coarse.sky, middles, counted, coarse=True)
-            around = surroundings(coarse.components, coarse.sky)._replace(resolved=frozenset(coarse.resolved))
-            views = np.repeat(middles, len(self.views), axis=0)
-            found = claims(coarse.components, seen, views, coarse.sky.step, FIELD_PIXELS, around)
-            larger += large_only(found, coarse)
-        around = surroundings(components, sky)
+        return Looked(partition(components, own.result(), wholes), n_fields, n_coarse, largest)
+
+    def _hypotheses(
+        self,
+        sky: Sky,
+        components: Components,
+        centres: NDArray,
+        seen: Detections,
+        resolved: frozenset[int] | None = None,
+    ) -> list[Hypothesis]:
+        """Turn what is seen in some fields into hypotheses, each view being a field of its own."""
+        around = surroundings(components, sky)._replace(resolved=resolved)
         views = np.repeat(centres, len(self.views), axis=0)
-        partition = associate(components, detections, views, sky.step, FIELD_PIXELS, around, larger)
-        return Looked(partition, n_fields, n_coarse, largest)
+        return claims(components, seen, views, sky.step, FIELD_PIXELS, around)
+
+    def _larger(self, coarse: Coarse, centres: NDArray, seen: Detections) -> list[Hypothesis]:
+        """Turn what is seen on a coarser sky into hypotheses that are too large for the finer ones."""
+        found = self._hypotheses(coarse.sky, coarse.components, centres, seen, frozenset(coarse.resolved))
+        return large_only(found, coarse)
 
 
 def _load_detector(config: Path, weights: Path, device: str, precision: str) -> 'Detector':

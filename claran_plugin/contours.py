@@ -61,17 +61,20 @@ class NoiseMap:
         Sides of a box, pixels.
     shape : (ny, nx)
         Of the image.
+    filled : float
+        Share of the image that is not blank.
     """
 
     ndim = 2
 
-    def __init__(self, grid: NDArray, sides: Sequence[int], shape: Sequence[int]) -> None:
+    def __init__(self, grid: NDArray, sides: Sequence[int], shape: Sequence[int], filled: float = 1.0) -> None:
         self.grid, self.sides, self.shape = np.asarray(grid, np.float32), tuple(sides), tuple(shape)
+        self.filled = filled
 
     @classmethod
-    def constant(cls, value: float, shape: Sequence[int]) -> 'NoiseMap':
+    def constant(cls, value: float, shape: Sequence[int], filled: float = 1.0) -> 'NoiseMap':
         """Make a map that is the same everywhere."""
-        return cls(np.full((1, 1), value), shape, shape)
+        return cls(np.full((1, 1), value), shape, shape, filled)
 
     @property
     def median(self) -> float:
@@ -129,19 +132,23 @@ def noise_map(data: NDArray, beam_pix: float, *, box_beams: float = NOISE_BOX_BE
     n_boxes = [-(-n // size) for n, size in zip(n_samples, sides, strict=True)]
     width = n_boxes[1] * sides[1]
     rms = np.empty(n_boxes, np.float32)
+    n_filled = 0
     for row in range(n_boxes[0]):
         first = row * sides[0] * stride
         samples = np.asarray(data[first : first + sides[0] * stride : stride, ::stride], np.float32)
         padded = np.full((sides[0], width), np.nan, np.float32)
-        padded[: len(samples), : n_samples[1]] = np.where(np.isfinite(samples), samples, np.nan)
+        finite = np.isfinite(samples)
+        n_filled += int(finite.sum())
+        padded[: len(samples), : n_samples[1]] = np.where(finite, samples, np.nan)
         rms[row] = _lower_sigma(padded.reshape(sides[0], n_boxes[1], sides[1]).swapaxes(0, 1).reshape(n_boxes[1], -1))
     known = rms > 0
+    filled = n_filled / (n_samples[0] * n_samples[1])
     if not known.any():
         few = max(int(np.sqrt(shape[0] * shape[1] / MOST_SAMPLES)), 1)
-        return NoiseMap.constant(noise(data[::few, ::few]), shape)
+        return NoiseMap.constant(noise(data[::few, ::few]), shape, filled)
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     rms = ndimage.median_filter(rms[tuple(nearest)], 3, mode='nearest')
-    return NoiseMap(rms, [size * stride for size in sides], shape)
+    return NoiseMap(rms, [size * stride for size in sides], shape, filled)
 
 
 def _lower_sigma(boxes: NDArray) -> NDArray:

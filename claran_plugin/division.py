@@ -49,7 +49,7 @@ class Surroundings(NamedTuple):
     outlines : mapping of int to (4,) array
         Bounding box of each island.
     area : float
-        Of the image, square pixels.
+        Of the image, square pixels, without what is blank.
     resolved : frozenset of int, optional
         Islands larger than the beam, where that tells parts of a source from strangers: on a coarser sky.
     """

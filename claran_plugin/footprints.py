@@ -81,7 +81,7 @@ def surroundings(components: Components, sky: Sky) -> Surroundings:
         touched: set[int] = set().union(*(emission.near[member] for member in members))
         counted[island] = {number: emission.bounds[number] for number in sorted(touched)}
         island_outlines[island] = boxes_around(boxes[members])
-    return Surroundings(counted, island_outlines, float(nx * ny))
+    return Surroundings(counted, island_outlines, max(nx * ny * sky.rms.filled, 1.0))
 
 
 def outlines(components: Components) -> NDArray:

@@ -6,6 +6,7 @@ these, which never is in memory as a whole.
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,8 @@ class WindowedPixels:
     ----------
     shape : (ny, nx)
     read : callable
-        Gives the float32 pixels of a window, ``read(ys, xs)`` with slices inside the image.
+        Gives the float32 pixels of a window, ``read(ys, xs)`` with slices inside the image. Called by one thread at a
+        time, as open files are not shared well.
     """
 
     dtype = np.dtype(np.float32)
@@ -39,15 +41,20 @@ class WindowedPixels:
         self.shape = tuple(shape)
         self.side = side = BLOCK
         ny, nx = self.shape
+        lock = Lock()
+
+        def locked(ys: slice, xs: slice) -> NDArray:
+            with lock:
+                return read(ys, xs)
 
         def block(row: int, column: int) -> NDArray:
             ys = slice(row * side, min((row + 1) * side, ny))
             xs = slice(column * side, min((column + 1) * side, nx))
-            pixels = np.asarray(read(ys, xs), np.float32)
+            pixels = np.asarray(locked(ys, xs), np.float32)
             pixels.flags.writeable = False
             return pixels
 
-        self._read = read
+        self._read = locked
         self._block = lru_cache(KEPT_BYTES // (4 * side**2))(block)
 
     @property

@@ -80,7 +80,9 @@ class Sky:
         self.infrared = infrared
         small = max(radio.shape) <= SMALL_IMAGE_BEAMS * self.beam_pix
         if small:
-            self.rms = NoiseMap.constant(noise(radio.data) or float(np.nanstd(radio.data)), radio.shape)
+            pixels = np.asarray(radio.data)
+            filled = float(np.isfinite(pixels).mean())
+            self.rms = NoiseMap.constant(noise(pixels) or float(np.nanstd(pixels)), radio.shape, filled)
         else:
             self.rms = noise_map(radio.data, self.beam_pix)
 

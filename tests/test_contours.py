@@ -149,3 +149,10 @@ def test_hull_mask_includes_corners_on_pixels():
 
 def test_hull_mask_of_nothing_is_empty():
     assert not hull_mask([], (4, 5)).any()
+
+
+def test_the_share_that_is_not_blank():
+    data = np.random.default_rng(0).normal(size=(400, 600)).astype(np.float32)
+    assert noise_map(data, 3.0).filled == 1
+    data[:, :150] = np.nan
+    assert noise_map(data, 3.0).filled == pytest.approx(0.75, abs=0.01)

@@ -13,7 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from claran_plugin.fusion import FUSIONS
-from claran_plugin.images import read_image, read_infrared
+from claran_plugin.images import read_image
+from claran_plugin.infrared_images import read_infrared
 from claran_plugin.subjects import Sky
 
 

@@ -25,7 +25,8 @@ from claran_plugin.components import standardise
 from claran_plugin.datasets.radiogalaxynet import PIXEL_ARCSEC
 from claran_plugin.footprints import on_image
 from claran_plugin.hosts import HostModel, Objects, candidates, features, find_objects, host_probabilities
-from claran_plugin.images import read_image, read_infrared
+from claran_plugin.images import read_image
+from claran_plugin.infrared_images import read_infrared
 from claran_plugin.sources import measure
 from claran_plugin.subjects import Sky
 

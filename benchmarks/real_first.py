@@ -82,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--calibration', help='likewise', default=WITHOUT_RGZ / 'compact_without_rgz_fold{fold}.json')
     parser.add_argument('--cache', type=Path, help='folder for the results of PyBDSF')
     parser.add_argument('--limit', type=int, help='only the first so many images')
+    parser.add_argument('--all', action='store_true', help='look at isolated, unresolved components too')
     arguments = parser.parse_args(argv)
     fields = read_fields(arguments.data, arguments.cache, arguments.limit)
     true_islands = [t.islands for field in fields for t in field.truth]
@@ -101,9 +102,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     best = LINKING_ARCSEC[int(np.argmax(trials))]
     show(f'friends-of-friends, {best}" (best on these)', lambda f: linked(f, best))
-    results = detect_all(fields, arguments.model, str(arguments.weights), str(arguments.calibration))
+    results = detect_all(fields, arguments.model, str(arguments.weights), str(arguments.calibration), arguments.all)
     show('claran_plugin', lambda f: results[f.name].labels)
     sources = [results[field.name].sources for field in fields]
+    print(f'{sum(result.n_fields for result in results.values())} fields of view')
     print_precision('every class of at least 0.05, as detectors are evaluated', fields, sources, 0.05)
     print_precision('likeliest class only', fields, sources, None)
 
@@ -170,7 +172,9 @@ def linked(field: Field, length_arcsec: float) -> NDArray:
     return labels
 
 
-def detect_all(fields: list[Field], model: str, weights: str, calibration: str) -> dict[str, Any]:
+def detect_all(
+    fields: list[Field], model: str, weights: str, calibration: str, look_at_all: bool = False
+) -> dict[str, Any]:
     """Run the plugin on every image, each fold with its own weights and calibration where there are such."""
     results: dict[str, Any] = {}
     associators: dict[int, Associator] = {}
@@ -178,7 +182,8 @@ def detect_all(fields: list[Field], model: str, weights: str, calibration: str) 
         if field.fold not in associators:
             associators[field.fold] = Associator(model, weights.format(fold=field.fold))
             associators[field.fold].calibration = read_calibration(calibration.format(fold=field.fold))
-        results[field.name] = associate(field.image, Table(field.components), associator=associators[field.fold])
+        table, associator = Table(field.components), associators[field.fold]
+        results[field.name] = associate(field.image, table, associator=associator, look_at_all=look_at_all)
     return results
 
 

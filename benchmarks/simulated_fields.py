@@ -29,18 +29,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--weights')
     parser.add_argument('--fields', type=int, default=4, help='of each density')
     parser.add_argument('--sources', type=int, nargs='+', default=[15, 30, 60, 120])
+    parser.add_argument('--all', action='store_true', help='look at isolated, unresolved components too')
     arguments = parser.parse_args(argv)
     associator = pipeline.Associator(arguments.model, arguments.weights)
-    print(f'{"sources":>8}{"fields":>8}  {"":14}{"several: whole":>16}{"one: left alone":>17}{"all":>7}')
+    print(f'{"sources":>8}{"fields":>8}  {"":14}{"several: whole":>16}{"one: left alone":>17}{"all":>7}{"views":>8}')
     for number in arguments.sources:
         totals = {'claran_plugin': np.zeros(2, int), 'PyBDSF alone': np.zeros(2, int)}
         possible = np.zeros(2, int)
+        n_views = 0
         for k in range(arguments.fields):
             rng = np.random.default_rng([FIRST_SEED, number, k])
             field = simulate_field(rng, size_arcmin=SIZE_ARCMIN, n_sources=number, fraction_extended=FRACTION_EXTENDED)
             img, radio = pipeline.run(field.image)
             components = from_pybdsf(img)
-            result = pipeline.associate(radio, Table(components), associator=associator)
+            result = pipeline.associate(radio, Table(components), associator=associator, look_at_all=arguments.all)
+            n_views += result.n_fields
             xy = np.stack(field.image.wcs.world_to_pixel_values(components['RA'], components['DEC']), axis=-1)
             islands = np.unique(components['Isl_id'], return_inverse=True)[1]
             truth = find_truth(field, xy, islands)
@@ -50,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, found in totals.items():
             several, single = (f'{n}/{m}' for n, m in zip(found, possible, strict=True))
             share = found.sum() / possible.sum()
-            print(f'{number:8d}{arguments.fields:8d}  {name:14}{several:>16}{single:>17}{share:7.3f}', flush=True)
+            print(
+                f'{number:8d}{arguments.fields:8d}  {name:14}{several:>16}{single:>17}{share:7.3f}{n_views:8d}',
+                flush=True,
+            )
 
 
 if __name__ == '__main__':

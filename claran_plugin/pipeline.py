@@ -20,8 +20,10 @@ from claran_plugin.catalogue import build_component_table, build_source_table
 from claran_plugin.celestial import in_icrs
 from claran_plugin.components import from_pybdsf, read_catalogue, run_pybdsf, standardise
 from claran_plugin.errors import InputError
+from claran_plugin.fits_pixels import ImageLike
 from claran_plugin.footprints import island_components, on_image
-from claran_plugin.images import ImageLike, pixel_scale, read_image, read_infrared
+from claran_plugin.images import pixel_scale, read_image
+from claran_plugin.infrared_images import read_infrared
 from claran_plugin.sources import describe_sources
 from claran_plugin.subjects import Sky, isolated
 

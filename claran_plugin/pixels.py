@@ -9,6 +9,8 @@ from functools import lru_cache
 from threading import Lock
 
 import numpy as np
+from astropy.nddata import block_reduce
+from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 BLOCK = 512
@@ -18,6 +20,7 @@ KEPT_BYTES = 128 * 2**20
 TILE = 2048
 """Side of the squares in which work that needs every pixel goes over an image."""
 
+_BLOCK_PIX = 1024
 Window = tuple[slice, slice]
 
 
@@ -100,6 +103,21 @@ def tiles(shape: tuple[int, ...], side: int | None = None) -> Iterator[Window]:
     for y in range(0, ny, side):
         for x in range(0, nx, side):
             yield slice(y, min(y + side, ny)), slice(x, min(x + side, nx))
+
+
+def average_pixels(data: NDArray, wcs: WCS, factor: int) -> tuple[NDArray, WCS]:
+    """Average squares of `factor` pixels, where that is 2 or more, and give the WCS that fits the result."""
+    if factor < 2 or min(data.shape) < factor:
+        return data, wcs
+    mean = np.full([n // factor for n in data.shape], np.nan, np.float32)
+    band = max(_BLOCK_PIX // factor, 1)
+    for first in range(0, len(mean), band):  # bounds the memory
+        rows = mean[first : first + band]
+        part = data[first * factor : (first + len(rows)) * factor, :]
+        total = block_reduce(np.nan_to_num(part), factor)
+        filled = block_reduce(np.isfinite(part).astype(np.float32), factor)
+        np.divide(total, filled, out=rows, where=filled > 0)
+    return mean, wcs[::factor, ::factor]
 
 
 def in_blocks(xy: NDArray) -> NDArray:

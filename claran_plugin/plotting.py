@@ -23,10 +23,11 @@ from claran_plugin.catalogue import MorphFlag
 from claran_plugin.celestial import in_icrs, to_pixels
 from claran_plugin.components import standardise
 from claran_plugin.errors import InputWarning
-from claran_plugin.images import average_pixels, beam, pixel_scale
+from claran_plugin.images import beam, pixel_scale
 from claran_plugin.label_placing import place_labels
 from claran_plugin.morphology import COMPONENT_SIGMA
 from claran_plugin.pipeline import Association
+from claran_plugin.pixels import average_pixels
 from claran_plugin.subjects import Sky
 
 LONGEST_SIDE_PIX = 2000
@@ -119,7 +120,7 @@ def overlay(association: Association, path: str | Path, *, title: str = '') -> N
     if layer.unseen[_boxed(layer)].any():
         words += '; dotted: not detected'
     axes[0].set_title(f'{title}\n{words}'.strip(), fontsize=9, loc='left')
-    figure.savefig(path, format='png', dpi=DPI, facecolor='white')
+    figure.savefig(path, format='png', dpi=DPI, facecolor='white', pil_kwargs=dict(compress_level=3))
 
 
 def _layer(association: Association, wcs: WCS) -> Layer:

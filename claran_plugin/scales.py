@@ -20,9 +20,9 @@ from claran_plugin.boxes import boxes_around
 from claran_plugin.claims import Components, Hypothesis, members_of
 from claran_plugin.emission import Emission, find_emission
 from claran_plugin.footprints import FWHM, counted_emission
-from claran_plugin.images import average_pixels, beam
+from claran_plugin.images import beam
 from claran_plugin.morphology import COMPONENT_SIGMA
-from claran_plugin.pixels import WindowedPixels, values_at
+from claran_plugin.pixels import WindowedPixels, average_pixels, values_at
 from claran_plugin.subjects import Sky, boxes_of_pairs, covering_centres, unlike
 
 FACTOR = 2

@@ -214,7 +214,8 @@ def test_each_takes_less_than_five_milliseconds(method, name, request):
 
 
 def test_real_radio_and_infrared_pair(data_dir):
-    from claran_plugin.images import read_image, read_infrared
+    from claran_plugin.images import read_image
+    from claran_plugin.infrared_images import read_infrared
 
     radio = read_image(data_dir / 'first_wise' / 'FIRST_J153149.9+113421.7.fits')
     infrared = read_infrared(data_dir / 'first_wise' / 'WISE_J153149.9+113421.7_w1.fits', radio)

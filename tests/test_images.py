@@ -15,7 +15,8 @@ from scipy import ndimage
 
 from claran_plugin import images
 from claran_plugin.errors import InputError, InputWarning
-from claran_plugin.images import SURVEYS, beam, beam_pix, pixel_scale, read_image, read_infrared, to_plain_fits
+from claran_plugin.images import SURVEYS, beam, beam_pix, pixel_scale, read_image, to_plain_fits
+from claran_plugin.infrared_images import read_infrared
 
 NY, NX = 40, 50
 BEAM = {'BMAJ': 0.0015, 'BMIN': 0.0012, 'BPA': 30.0}

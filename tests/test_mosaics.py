@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from claran_plugin import images, pixels, scales
+from claran_plugin import fits_pixels, infrared_images, pixels, scales
 from claran_plugin.emission import find_emission
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.footprints import island_components
-from claran_plugin.images import read_image, read_infrared
+from claran_plugin.images import read_image
+from claran_plugin.infrared_images import read_infrared
 from claran_plugin.morphology import EIGHT_CONNECTED
 from claran_plugin.pipeline import Associator, associate
 from claran_plugin.pixels import WindowedPixels, in_blocks, tiles, values_at
@@ -26,14 +27,16 @@ from claran_plugin.subjects import Sky
 def small_blocks(monkeypatch):
     """Blocks and tiles small enough that a small image has many."""
     monkeypatch.setattr(pixels, 'BLOCK', 64)
-    monkeypatch.setattr(images, 'BLOCK', 64)
+    monkeypatch.setattr(fits_pixels, 'BLOCK', 64)
+    monkeypatch.setattr(infrared_images, 'BLOCK', 64)
     monkeypatch.setattr(pixels, 'TILE', 100)
 
 
 @pytest.fixture
 def by_windows(monkeypatch, small_blocks):
     """No image is small enough to be read as a whole."""
-    monkeypatch.setattr(images, 'MOST_PIXELS_IN_MEMORY', 0)
+    monkeypatch.setattr(fits_pixels, 'MOST_PIXELS_IN_MEMORY', 0)
+    monkeypatch.setattr(infrared_images, 'MOST_PIXELS_IN_MEMORY', 0)
     monkeypatch.setattr(scales, 'MOST_PIXELS_IN_MEMORY', 0)
 
 
@@ -214,9 +217,9 @@ def results(field, require_detector, tmp_path_factory):
     catalogue = island_components(Sky(read_image(field[0])))
     whole = associate(field[0], catalogue, field[1], associator=associator, look_at_all=True)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (pixels, images):
+        for module in (pixels, fits_pixels, infrared_images):
             patch.setattr(module, 'BLOCK', 64)
-        for module in (images, scales):
+        for module in (fits_pixels, infrared_images, scales):
             patch.setattr(module, 'MOST_PIXELS_IN_MEMORY', 0)
         windowed = associate(field[0], catalogue, field[1], associator=associator, look_at_all=True)
         overlay(windowed, tmp_path_factory.mktemp('picture') / 'windowed.png')

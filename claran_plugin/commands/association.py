@@ -14,7 +14,8 @@ from claran_plugin.catalogue_writing import FORMATS, atomic_outputs, check_outpu
 from claran_plugin.components import write_pybdsf_catalogue
 from claran_plugin.errors import InputWarning
 from claran_plugin.explanation import explain as tell
-from claran_plugin.images import image_stem, read_image, read_infrared
+from claran_plugin.images import image_stem, read_image
+from claran_plugin.infrared_images import read_infrared
 from claran_plugin.pipeline import Association, Associator
 from claran_plugin.progress import Log
 from claran_plugin.results import draw, result_paths, write_result

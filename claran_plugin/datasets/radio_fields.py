@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from claran_plugin.errors import InputError
 from claran_plugin.fusion import FUSIONS
-from claran_plugin.images import read_image, read_infrared
+from claran_plugin.images import read_image
+from claran_plugin.infrared_images import read_infrared
 from claran_plugin.subjects import FIELD_PIXELS, Sky, resample
 
 PIXEL_ARCSEC = 1.375

@@ -17,7 +17,8 @@ from claran_plugin import __version__, pipeline
 from claran_plugin.celestial import to_sky
 from claran_plugin.components import write_pybdsf_catalogue
 from claran_plugin.errors import InputError
-from claran_plugin.images import beam, read_image, read_infrared
+from claran_plugin.images import beam, read_image
+from claran_plugin.infrared_images import read_infrared
 from claran_plugin.models import DEFAULT, default_model, find_model
 from claran_plugin.pipeline import Associator
 from claran_plugin.results import result_paths, write_result

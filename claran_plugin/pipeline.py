@@ -1,9 +1,12 @@
 """The whole data flow: an image and its components in, physical sources with morphologies out."""
 
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from astropy import units as u
@@ -18,7 +21,7 @@ from claran_plugin.associator import Associator, Progress
 from claran_plugin.calibration import logistic
 from claran_plugin.catalogue import build_component_table, build_source_table
 from claran_plugin.celestial import in_icrs
-from claran_plugin.components import from_pybdsf, read_catalogue, run_pybdsf, standardise
+from claran_plugin.components import from_pybdsf, read_catalogue, run_pybdsf, standardise, write_pybdsf_catalogue
 from claran_plugin.errors import InputError
 from claran_plugin.fits_pixels import ImageLike
 from claran_plugin.footprints import island_components, on_image
@@ -186,6 +189,31 @@ def run(
             f'{name}: no frequency in the header, which PyBDSF needs; give it with --frequency HZ or --survey'
         )
     return run_pybdsf(radio, **(pybdsf or {})), radio
+
+
+@contextmanager
+def pybdsf_list(
+    radio: CCDData, name: str, kind: Literal['srl', 'gaul'], options: dict
+) -> Iterator[tuple[CCDData, Path]]:
+    """Run PyBDSF and write its list to a file that lasts as long as the context.
+
+    Parameters
+    ----------
+    radio : CCDData
+    name : str
+        Of the file, without ending; it becomes the list's name.
+    kind : str
+        Which list, ``srl`` or ``gaul``.
+    options : dict
+        Of ``bdsf.process_image``.
+
+    Yields
+    ------
+    (CCDData, Path), the image as it was read, and the list
+    """
+    img, radio = run(radio, pybdsf=options)
+    with tempfile.TemporaryDirectory(prefix='claran_') as folder:
+        yield radio, write_pybdsf_catalogue(img, Path(folder) / f'{name}.fits', kind)
 
 
 def detect(

@@ -1,7 +1,6 @@
 """``claran run``, ``associate`` and ``detect``."""
 
 import argparse
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from astropy.table import QTable
 from claran_plugin import pipeline
 from claran_plugin.catalogue import MorphFlag
 from claran_plugin.catalogue_writing import FORMATS, atomic_outputs, check_outputs, write_source_table
-from claran_plugin.components import write_pybdsf_catalogue
 from claran_plugin.errors import InputWarning
 from claran_plugin.explanation import explain as tell
 from claran_plugin.images import image_stem, read_image
@@ -36,9 +34,8 @@ def run(args: argparse.Namespace) -> None:
         precision=args.precision,
     )
     log.line(f'{args.image}: PyBDSF looks for components')
-    img, radio = pipeline.run(radio, pybdsf=dict(args.pybdsf))
-    with tempfile.TemporaryDirectory(prefix='claran_') as folder:
-        catalogue = write_pybdsf_catalogue(img, Path(folder) / f'{image_stem(args.image)}.fits', args.kind)
+    listed = pipeline.pybdsf_list(radio, image_stem(args.image), args.kind, dict(args.pybdsf))
+    with listed as (radio, catalogue):
         result = pipeline.associate(
             radio,
             catalogue,

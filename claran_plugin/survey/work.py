@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import tempfile
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -15,7 +15,6 @@ from astropy.nddata import CCDData
 
 from claran_plugin import __version__, pipeline
 from claran_plugin.celestial import to_sky
-from claran_plugin.components import write_pybdsf_catalogue
 from claran_plugin.errors import InputError
 from claran_plugin.images import beam, read_image
 from claran_plugin.infrared_images import read_infrared
@@ -130,11 +129,11 @@ def _associate(pointing: Pointing, settings: Settings, paths: list[Path]) -> pip
     associator = _associator(
         settings.model, settings.weights, settings.device, infrared is not None, settings.views, settings.precision
     )
-    with tempfile.TemporaryDirectory(prefix='claran_') as folder:
-        catalogue = Path(pointing.catalogue)
-        if not pointing.catalogue:
-            img, radio = pipeline.run(radio, pybdsf=dict(settings.pybdsf) | dict(ncores=1))
-            catalogue = write_pybdsf_catalogue(img, Path(folder) / f'{pointing.name}.fits', settings.kind)
+    listed: AbstractContextManager[tuple[CCDData, Path]] = nullcontext((radio, Path(pointing.catalogue)))
+    if not pointing.catalogue:
+        options = dict(settings.pybdsf) | dict(ncores=1)
+        listed = pipeline.pybdsf_list(radio, pointing.name, settings.kind, options)
+    with listed as (radio, catalogue):
         result = pipeline.associate(
             radio,
             catalogue,

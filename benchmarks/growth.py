@@ -8,8 +8,6 @@ seconds of `claran associate --no-picture` as a process of its own, its fields o
 """
 
 import argparse
-import resource
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +18,7 @@ from astropy.io import fits
 from astropy.table import Table, vstack
 from astropy.wcs import WCS
 from matplotlib.figure import Figure
-from speed import PIXEL_ARCMIN, timed
+from speed import PIXEL_ARCMIN, run_alone
 
 from claran_plugin.components import run_pybdsf, write_pybdsf_catalogue
 from claran_plugin.images import read_image
@@ -96,8 +94,7 @@ def measured(image: Path, catalogue: Path) -> tuple[int, int, float, float]:
     """Associate in a process of its own; print and give side, components, seconds and MiB."""
     command = [sys.executable, '-m', 'claran_plugin', 'associate', str(image), str(catalogue), '--survey', 'first']
     command += ['-o', str(image.with_suffix('')), '--quiet', '--no-picture']
-    seconds, _ = timed(lambda: subprocess.run(command, check=True))
-    mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10  # of the largest yet: they grow
+    seconds, mib = run_alone(command)
     side, n = int(fits.getheader(image)['NAXIS1']), len(Table.read(catalogue))
     print(f'{side:10d}{n:12d}{seconds:9.1f}{seconds / (side / 1e3) ** 2:9.2f}{mib:7.0f}', flush=True)
     return side, n, seconds, mib

@@ -22,7 +22,7 @@ MOST_STATES = 4000
 MOST_SETS = 20000
 """Clusters of more sets than this are solved greedily."""
 MOST_MARGINS = 100
-"""In clusters of more chosen sets than this, margins follow from exchanging single sets."""
+"""Where more chosen sets than this hang together, margins follow from exchanging single sets."""
 
 
 class SetPartition:
@@ -61,6 +61,8 @@ class SetPartition:
         # for each component the sets that hold it and the chosen one, where these are wanted
         self._holding: dict[int, list[int]] = defaultdict(list)
         self._chosen_for: dict[int, int] = {}
+        self._costs: dict[int, float] = {}
+        self._touched: dict[int, frozenset[int]] = {}
         kept = [index for index in range(len(sets)) if not self._is_outdone(index)]
         self.cluster_of, self.clusters = _clusters(kept, sets, len(island))
         self.chosen: list[int] = []
@@ -73,8 +75,7 @@ class SetPartition:
         self.total = [0.0] * len(self.clusters)
         for index in self.chosen:
             self.total[self.cluster_of[index]] += self.evidence[index]
-        size = np.bincount([self.cluster_of[index] for index in self.chosen], minlength=len(self.clusters))
-        self.is_large = size > MOST_MARGINS
+        self.size = np.bincount([self.cluster_of[index] for index in self.chosen], minlength=len(self.clusters))
         self.margin = [self._margin(index) for index in self.chosen]
 
     def _is_outdone(self, index: int) -> bool:
@@ -175,8 +176,10 @@ class SetPartition:
         touched = {own}
         extra = self.outdone.get(index, [])
         for other in extra:
-            touched |= {self.cluster_of[self.whole[member]] for member in self.sets[other]}
-        if self.is_large[list(touched)].any():
+            touched |= self._clusters_of(other)
+            if len(touched) > MOST_MARGINS:
+                break
+        if self.size[list(touched)].sum() > MOST_MARGINS:
             return self._exchange_margin(index)
         numbers = [own, *sorted(touched - {own})]
         among = [*self.clusters[own], *extra, *(one for number in numbers[1:] for one in self.clusters[number])]
@@ -185,6 +188,12 @@ class SetPartition:
             return np.inf
         return sum(self.total[number] for number in numbers) - sum(self.evidence[one] for one in found)
 
+    def _clusters_of(self, index: int) -> frozenset[int]:
+        """Give the clusters that a set has components of."""
+        if index not in self._touched:
+            self._touched[index] = frozenset(self.cluster_of[self.whole[member]] for member in self.sets[index])
+        return self._touched[index]
+
     def _exchange_margin(self, index: int) -> float:
         """Give what it costs to have one other set instead of a chosen one, and islands where that leaves gaps."""
         if not self._holding:
@@ -192,15 +201,16 @@ class SetPartition:
                 for member in members:
                     self._holding[member].append(other)
             self._chosen_for.update((member, one) for one in self.chosen for member in self.sets[one])
-        members = self.sets[index]
-        others = {other for member in members for other in self._holding[member]} - {index}
-        costs = [self._cost({index}, self.sets[other], self.evidence[other]) for other in others]
-        return min(costs, default=np.inf)
+        others = {other for member in self.sets[index] for other in self._holding[member]} - {index}
+        return min(map(self._cost, others), default=np.inf)
 
-    def _cost(self, replaced: set[int], members: frozenset[int], evidence: float) -> float:
+    def _cost(self, index: int) -> float:
         """Give what the total loses where a set takes its components from the chosen ones, whose rest are islands."""
-        replaced = replaced | {self._chosen_for[member] for member in members}
-        cost = -evidence
+        if index in self._costs:
+            return self._costs[index]
+        members = self.sets[index]
+        replaced = {self._chosen_for[member] for member in members}
+        cost = -self.evidence[index]
         for one in replaced:
             cost += self.evidence[one]
             left = set(self.sets[one] - members)
@@ -211,6 +221,7 @@ class SetPartition:
                 filling = island if fits else self.single[member]
                 cost -= self.evidence[filling]
                 left -= self.sets[filling]
+        self._costs[index] = cost
         return cost
 
 

@@ -34,6 +34,8 @@ LARGEST_FINER = 0.8
 JOINING_SIGMA = 3.0
 """Islands of the source finder are joined where they lie on one island of the smoothed image above this, of which some
 is counted."""
+MOST_COMPONENTS = 1000
+"""A set of more is no source but what the smoothed image of a crowded sky blends."""
 RESOLVED_AREA = 1.6
 """An island that covers this many times what a point source of its brightness would is resolved."""
 RARE = 2.0
@@ -221,6 +223,8 @@ def large_only(hypotheses: list[Hypothesis], coarse: Coarse) -> list[Hypothesis]
     kept = []
     together = members_of(coarse.components.island)
     for hypothesis in hypotheses:
+        if len(hypothesis.members) > MOST_COMPONENTS:
+            continue
         islands = {int(coarse.components.island[member]) for member in hypothesis.members}
         if len(hypothesis.members) < sum(len(together[number]) for number in islands):
             continue  # divides an island, which only the finest sky can tell

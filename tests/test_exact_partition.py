@@ -111,6 +111,24 @@ def test_a_hundred_thousand_components_in_seconds():
     assert seconds < 30  # 10 s on a quiet machine
 
 
+def test_poor_sets_of_everything_neither_slow_it_down_nor_change_it():
+    clusters = [dense(10, 3, 5, seed) for seed in range(20)]
+    sets, evidence = [], []
+    for number in range(1000):
+        some, theirs, _ = clusters[number % 20]
+        sets += [frozenset(member + 10 * number for member in members) for members in some]
+        evidence += theirs.tolist()
+    island = np.arange(10_000)
+    alone = SetPartition(sets, np.array(evidence), island)
+    start = time.process_time()
+    wide = [frozenset(range(k, 10_000)) for k in range(60)]
+    solved = SetPartition([*sets, *wide], np.array([*evidence, *[-9.0] * 60]), island)
+    assert time.process_time() - start < 30
+    assert sorted(solved.chosen) == sorted(alone.chosen)
+    margin = dict(zip(solved.chosen, solved.margin, strict=True))
+    assert all(margin[index] >= value - 1e-6 for index, value in zip(alone.chosen, alone.margin, strict=True))
+
+
 def test_ten_thousand_components_in_one_cluster_end_in_bounded_time():
     problem = dense(10_000, 6, 40)
     start = time.process_time()

@@ -21,6 +21,8 @@ MOST_SAMPLES = 4_000_000
 """Pixels that the noise of a whole image is taken from at most."""
 MIN_FILLED = 0.25
 """Share of a box that must not be blank for its noise to count."""
+LEVEL_PIX = 1e-9
+"""An edge of a hull that rises by less is level."""
 LOWER_SIGMA_QUANTILE = 0.158655
 """Share of a Gaussian below minus one standard deviation."""
 
@@ -218,7 +220,7 @@ def hull_mask(lines: list[NDArray], shape: tuple[int, ...], *, margin: float = 0
     # A convex shape covers one run of pixels per row: from its edges' first to their last crossing of that row.
     rows = np.arange(shape[0])[:, None]
     rise = end[:, 1] - start[:, 1]
-    level = rise == 0
+    level = np.abs(rise) < LEVEL_PIX
     part = (rows - start[:, 1]) / np.where(level, 1, rise)
     crosses = np.where(level, rows == start[:, 1], (part >= 0) & (part <= 1))
     x = start[:, 0] + np.where(level, 0, part) * (end[:, 0] - start[:, 0])

@@ -322,7 +322,7 @@ def test_bfloat16_sees_the_same_sources(inference, monkeypatch):
     half, full = (
         inference.Detector(found.config, found.weights, 'cpu', name)(np.stack(views)) for name in ('auto', 'full')
     )
-    same = []
+    same, differences = [], []
     for a, b in zip(half, full, strict=True):
         assert a.scores.dtype == a.bboxes.dtype == np.float32
         best_a, best_b = (x.bboxes[np.arange(len(x.scores)), x.scores.argmax(axis=1)] for x in (a, b))
@@ -331,9 +331,11 @@ def test_bfloat16_sees_the_same_sources(inference, monkeypatch):
                 overlap = box_iou(box[None], best_a)[0]
                 twin = a.scores[np.argmax(overlap)]
                 same.append(overlap.max() > 0.8 and twin.argmax() == scores.argmax())
-                assert twin.max() == pytest.approx(scores.max(), abs=0.15)
+                differences.append(abs(twin.max() - scores.max()))
     assert len(same) > 150
     assert np.mean(same) >= 0.99
+    assert np.median(differences) < 0.005
+    assert np.quantile(differences, 0.98) < 0.1
 
 
 def draw_subject(rng):

@@ -17,7 +17,7 @@ from claran_plugin.morphology import CLASSES
 CONFIGS = Path(__file__).resolve().parents[1] / 'mmdet_configs'
 PARTS = ('loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-ORIGINS = ('simulated', 'radiogalaxynet', 'first_fr', 'first')
+ORIGINS = ('simulated', 'radiogalaxynet', 'first_fr', 'first', 'coarse')
 
 
 def mmdet_tool(name):
@@ -103,10 +103,10 @@ def put_data(config, packed, rgz):
         dataset.data_root = str(packed if dataset.type == 'PackedSubjects' else rgz)
 
 
-def pack_all_origins(folder, number=8):
+def pack_all_origins(folder, number=10):
     """Write a packed data set of simulated subjects, with infrared, that pretend to be of all origins."""
     subjects = list(simulated(number, np.random.default_rng(0), infrared_rng=np.random.default_rng(1)))
-    pack([subject._replace(origin=ORIGINS[k % 4]) for k, subject in enumerate(subjects)], Path(folder))
+    pack([subject._replace(origin=ORIGINS[k % len(ORIGINS)]) for k, subject in enumerate(subjects)], Path(folder))
     return Path(folder)
 
 

@@ -67,8 +67,9 @@ def in_icrs(standard: QTable, radio: CCDData, name: str = 'catalogue') -> QTable
         return standard
     frame = wcs_to_celestial_frame(radio.wcs)
     lon, lat = standard['RA'], standard['DEC']
-    own = radio.wcs.wcs_world2pix(lon.to_value(u.deg), lat.to_value(u.deg), 0)
-    if _inside(np.stack(own, axis=-1), radio) <= _inside(to_pixels(radio.wcs, lon.to(u.deg), lat.to(u.deg)), radio):
+    degrees = lon.to_value(u.deg), lat.to_value(u.deg)
+    own = np.stack(radio.wcs.wcs_world2pix(*degrees, 0), axis=-1)
+    if _inside(own, radio) <= _inside(to_pixels(radio.wcs, *degrees), radio):
         return standard
     warnings.warn(
         f"{name}: its RA, DEC and PA are taken to be in the image's own frame, {frame.name}, as PyBDSF writes them; "
@@ -85,6 +86,7 @@ def in_icrs(standard: QTable, radio: CCDData, name: str = 'catalogue') -> QTable
 
 
 def _inside(xy: NDArray, radio: CCDData) -> int:
+    """Count the pixel positions (n, 2) that lie on an image."""
     ny, nx = radio.shape
     with np.errstate(invalid='ignore'):
         return int(np.all((xy > -0.5) & (xy < (nx - 0.5, ny - 0.5)), axis=1).sum())

@@ -22,13 +22,13 @@ from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
+from claran_plugin.associator import Associator, choose_fields
 from claran_plugin.boxes import box_iou
 from claran_plugin.calibration import Calibration, class_probabilities, logistic
 from claran_plugin.components import standardise
 from claran_plugin.datasets.training_data import N_FOLDS
 from claran_plugin.footprints import on_image
 from claran_plugin.morphology import Counts
-from claran_plugin.pipeline import Associator
 from claran_plugin.sources import box_of, measure
 from claran_plugin.subjects import Sky
 
@@ -116,7 +116,8 @@ def collect(field: Field, associator: Associator) -> tuple[list[Sample], Members
     """Look at one image and compare what comes out with the truth."""
     sky = Sky(field.image)
     components = on_image(standardise(field.components), sky)
-    partition = associator.partition(sky, components, np.ones(len(components.xy), bool)).partition
+    fields = choose_fields(sky, components, np.ones(len(components.xy), bool))
+    partition = associator.partition(sky, components, fields).partition
     tree = cKDTree(components.xy)
     true_boxes = np.array([t.box for t in field.truth])
     samples = []

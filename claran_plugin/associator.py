@@ -47,6 +47,40 @@ class Looked(NamedTuple):
     largest_field: float
 
 
+class FieldsOfView(NamedTuple):
+    """Where to look.
+
+    Attributes
+    ----------
+    centres : (m, 2) array
+        Middles of fields of view, pixels of the image.
+    coarser : list of (Coarse, (k, 2) array)
+        The sky at twice the beam, four times, ..., with the middles of the fields there, in its own pixels.
+    """
+
+    centres: NDArray
+    coarser: list[tuple[Coarse, NDArray]]
+
+
+def choose_fields(sky: Sky, components: Components, looked_at: NDArray) -> FieldsOfView:
+    """Choose fields of view, also ones of twice the size, and so on up to the whole image.
+
+    Parameters
+    ----------
+    sky : Sky
+    components : Components
+        n of them.
+    looked_at : (n,) bool array
+        Which of them are to be seen on the image as it is.
+    """
+    boxes = outlines(components)[looked_at]
+    islands = [boxes_around(boxes[members]) for members in members_of(components.island[looked_at]).values()]
+    centres = in_blocks(choose_centres(boxes, sky, np.array(islands)))
+    return FieldsOfView(
+        centres, [(coarse, in_blocks(coarse_centres(coarse))) for coarse in coarser_skies(sky, components)]
+    )
+
+
 class Associator:
     """A detector with its calibration, ready for any number of images.
 
@@ -124,32 +158,28 @@ class Associator:
         return Detections(np.concatenate(boxes), np.concatenate(probabilities), np.concatenate(field))
 
     def partition(
-        self, sky: Sky, components: Components, looked_at: NDArray, progress: Progress | None = None
+        self, sky: Sky, components: Components, fields: FieldsOfView, progress: Progress | None = None
     ) -> Looked:
-        """Choose fields of view, look, and solve; fields of twice the size follow, and so on up to the whole image."""
-        boxes = outlines(components)[looked_at]
-        islands = [boxes_around(boxes[members]) for members in members_of(components.island[looked_at]).values()]
-        centres = choose_centres(boxes, sky, np.array(islands))
-        centres = in_blocks(centres)
-        coarser = [(coarse, in_blocks(coarse_centres(coarse))) for coarse in coarser_skies(sky, components)]
-        n_coarse = sum(len(middles) for _, middles in coarser)
-        n_fields = len(centres) + n_coarse
-        everywhere = np.concatenate([centres, *(middles for _, middles in coarser)])
+        """Look at fields of view, and solve."""
+        n_coarse = sum(len(centres) for _, centres in fields.coarser)
+        n_fields = len(fields.centres) + n_coarse
+        everywhere = np.concatenate([fields.centres, *(centres for _, centres in fields.coarser)])
         told = iter(progress(everywhere, n_fields)) if progress else iter(everywhere)
 
-        def counted(middles: Iterable[NDArray], number: int) -> Iterable[NDArray]:
-            return (middle for middle, _ in zip(middles, told, strict=False))
+        def counted(centres: Iterable[NDArray], number: int) -> Iterable[NDArray]:
+            return (centre for centre, _ in zip(centres, told, strict=False))
 
         # What is seen on one sky becomes hypotheses while the detector looks at the next.
         with ThreadPoolExecutor(1) as pool:
-            own = pool.submit(self._hypotheses, sky, components, centres, self.look(sky, centres, counted))
+            seen = self.look(sky, fields.centres, counted)
+            own = pool.submit(self._hypotheses, sky, components, fields.centres, seen)
             larger = [
-                pool.submit(self._larger, coarse, middles, self.look(coarse.sky, middles, counted, coarse=True))
-                for coarse, middles in coarser
-                if len(middles)
+                pool.submit(self._larger, coarse, centres, self.look(coarse.sky, centres, counted, coarse=True))
+                for coarse, centres in fields.coarser
+                if len(centres)
             ]
         wholes = [hypothesis for found in larger for hypothesis in found.result()]
-        largest = max([sky.field_pix, *(coarse.sky.field_pix * coarse.scale for coarse, _ in coarser)])
+        largest = max([sky.field_pix, *(coarse.sky.field_pix * coarse.scale for coarse, _ in fields.coarser)])
         return Looked(partition(components, own.result(), wholes), n_fields, n_coarse, largest)
 
     def _hypotheses(

@@ -9,15 +9,20 @@ from claran_plugin.errors import InputError
 PACKAGE = Path(__file__).parent
 DEFAULT, DEFAULT_INFRARED = 'compact', 'compact_infrared'
 """The bundled detectors: for a radio image alone, and for one with an infrared image."""
+PRECISIONS = ('auto', 'half', 'full')
+"""See `detection.inference.Detector`."""
+RANGES = '.ranges.json'
+"""Ending of the file beside weights that lets them run in eight bits (`detection.eight_bits`)."""
 
 
 class Model(NamedTuple):
-    """A detector on disk; `calibration` is None where there is none beside the weights."""
+    """A detector on disk; `calibration` and `ranges` are None where there are none beside the weights."""
 
     name: str
     config: Path
     weights: Path
     calibration: Path | None
+    ranges: Path | None
 
 
 def find_model(name: str = DEFAULT, weights: str | Path | None = None) -> Model:
@@ -37,8 +42,9 @@ def find_model(name: str = DEFAULT, weights: str | Path | None = None) -> Model:
     if not path.is_file():
         what = 'no such weights file' if weights is not None else 'the package has no weights for this model'
         raise InputError(f'{path}: {what}; give the path of trained ones with --weights')
-    calibration = path.with_suffix('.json')
-    return Model(config.stem, config, path, calibration if calibration.is_file() else None)
+    beside = (path.with_suffix(ending) for ending in ('.json', RANGES))
+    calibration, ranges = (file if file.is_file() else None for file in beside)
+    return Model(config.stem, config, path, calibration, ranges)
 
 
 def default_model(weights: str | Path | None, *, infrared: bool) -> str:

@@ -3,6 +3,7 @@
 import tempfile
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from claran_plugin import __version__
 from claran_plugin.association import Partition
-from claran_plugin.associator import Associator, Progress
+from claran_plugin.associator import Associator, Progress, choose_fields
 from claran_plugin.calibration import logistic
 from claran_plugin.catalogue import build_component_table, build_source_table
 from claran_plugin.celestial import in_icrs
@@ -125,29 +126,36 @@ def associate(
     name = 'catalogue' if isinstance(catalogue, Table) else str(catalogue)
     original = catalogue if isinstance(catalogue, Table) else read_catalogue(catalogue)
     standard = in_icrs(standardise(original, name), radio, name)
-    if associator is None:
-        associator = Associator(model, weights, device, infrared=infrared is not None, views=views, precision=precision)
-    sky = Sky(radio, near_infrared, field_arcsec=fov)
-    components = on_image(standard, sky, name)
-    skipped: NDArray = np.zeros(len(standard), bool)
-    if not look_at_all:
-        widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
-        skipped = isolated(components.xy, widths, standard['Peak_flux'].value, sky)
-    looked = associator.partition(sky, components, ~skipped, progress)
+    with ThreadPoolExecutor(1) as pool:  # the detector is loaded while the image is looked over
+        loading = pool.submit(
+            lambda: (
+                associator
+                or Associator(model, weights, device, infrared=infrared is not None, views=views, precision=precision)
+            )
+        )
+        sky = Sky(radio, near_infrared, field_arcsec=fov)
+        components = on_image(standard, sky, name)
+        skipped: NDArray = np.zeros(len(standard), bool)
+        if not look_at_all:
+            widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
+            skipped = isolated(components.xy, widths, standard['Peak_flux'].value, sky)
+        fields = choose_fields(sky, components, ~skipped)
+        loaded = loading.result()
+    looked = loaded.partition(sky, components, fields, progress)
     partition = looked.partition
-    groups = describe_sources(sky, components, partition, skipped, associator.calibration, looked.largest_field)
+    groups = describe_sources(sky, components, partition, skipped, loaded.calibration, looked.largest_field)
     sources = build_source_table(standard, partition.labels, groups)
-    assoc_prob = logistic(partition.margin, associator.calibration.membership)[partition.labels]
+    assoc_prob = logistic(partition.margin, loaded.calibration.membership)[partition.labels]
     table = build_component_table(original, sources, partition.labels, assoc_prob, overwrite_columns=overwrite_columns)
     provenance = {
         'CLVERS': __version__,
-        'CLMODEL': associator.name,
-        'CLWHASH': associator.detector.weights_hash,
-        'CLPREC': associator.detector.precision,
+        'CLMODEL': loaded.name,
+        'CLWHASH': loaded.detector.weights_hash,
+        'CLPREC': loaded.detector.precision,
         'CLIMAGE': Path(str(radio.meta.get('FILENAME', ''))).name,
     }
-    if looked.n_coarse and associator.coarse_detector is not associator.detector:
-        provenance['CLCHASH'] = associator.coarse_detector.weights_hash
+    if looked.n_coarse and loaded.coarse_detector is not loaded.detector:
+        provenance['CLCHASH'] = loaded.coarse_detector.weights_hash
     if near_infrared is not None:
         provenance['CLINFRA'] = Path(str(near_infrared.meta.get('FILENAME', ''))).name
     return Association(table, sources, partition.labels, radio, near_infrared, looked.n_fields, provenance, partition)

@@ -27,9 +27,9 @@ from claran_plugin.subjects import Sky, boxes_of_pairs, covering_centres, unlike
 
 FACTOR = 2
 """Between the resolutions of one scale and the next."""
-WANTED_SIDE = (0.42, 0.92)
+WANTED_SIDE = (0.37, 0.75)
 """Sides of what a coarser field of view is put around, in sides of the field; a finer one shows what is smaller."""
-LARGEST_FINER = 0.8
+LARGEST_FINER = 0.72
 """A set whose components span more than this part of a field of view is left to the next coarser one."""
 JOINING_SIGMA = 3.0
 """Islands of the source finder are joined where they lie on one island of the smoothed image above this, of which some

@@ -90,13 +90,13 @@ def test_fragments_of_a_lobe_are_joined_and_a_stranger_beside_it_is_not():
 
 
 def test_where_a_coarser_sky_is_looked_at():
-    pair = sky_of((125, 200, 20, 8), (235, 200, 20, 8))
+    pair = sky_of((135, 200, 20, 8), (225, 200, 20, 8))
     coarse = next(coarser_skies(pair, found_in(pair)))
     centres = coarse_centres(coarse)
     assert np.min(np.linalg.norm(centres - ((180 + 0.5) / 2 - 0.5, (200 + 0.5) / 2 - 0.5), axis=1)) < 6
     points = sky_of((100, 200, 50, 1), (260, 200, 50, 1))
     assert len(coarse_centres(next(coarser_skies(points, found_in(points))))) == 0
-    near = sky_of((160, 200, 20, 8), (200, 200, 20, 8))
+    near = sky_of((170, 200, 20, 8), (190, 200, 20, 8))
     assert len(coarse_centres(next(coarser_skies(near, found_in(near))))) == 0
 
 

@@ -8,6 +8,8 @@ FORMATS = ('fits', 'votable', 'csv', 'ascii.ecsv')
 """Keys of `catalogue_writing.FORMATS`, whose import takes too long here."""
 SURVEYS = ('first', 'nvss', 'vlass', 'lotss', 'emu', 'racs')
 """Keys of `images.SURVEYS`, likewise."""
+PRECISIONS = ('auto', 'half', 'full')
+"""Those of `models.PRECISIONS`, likewise."""
 
 
 def add_command(commands: Any, name: str, text: str, function: str) -> argparse.ArgumentParser:
@@ -45,9 +47,10 @@ def add_detector(parser: Any) -> None:
     parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N (default: auto)')
     parser.add_argument(
         '--precision',
-        choices=('auto', 'full'),
+        choices=PRECISIONS,
         default='auto',
-        help='auto: half precision where the device is faster in it; full: single (default: auto)',
+        help='auto: eight bits on a CPU, half precision on a GPU, where they are faster in it; half: half precision '
+        'where the device is faster in it; full: single (default: auto)',
     )
 
 

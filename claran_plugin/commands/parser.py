@@ -8,7 +8,7 @@ from claran_plugin.commands.dataset_options import add_dataset
 from claran_plugin.commands.evaluation_options import add_evaluate
 from claran_plugin.commands.simulation_options import add_demo, add_simulate
 from claran_plugin.commands.survey_options import add_survey
-from claran_plugin.commands.training_options import add_losses, add_test, add_train, add_weights
+from claran_plugin.commands.training_options import add_losses, add_ranges, add_test, add_train, add_weights
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -34,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
         add_evaluate,
         add_losses,
         add_weights,
+        add_ranges,
     ):
         add(commands)
     return parser

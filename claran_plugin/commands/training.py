@@ -1,4 +1,4 @@
-"""``claran train``, ``claran test``, ``claran losses`` and ``claran weights``."""
+"""``claran train``, ``claran test``, ``claran losses``, ``claran weights`` and ``claran ranges``."""
 
 import argparse
 import importlib.util
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from claran_plugin.catalogue_writing import atomic_outputs
 from claran_plugin.errors import InputError
-from claran_plugin.models import find_config, known_configs
+from claran_plugin.models import RANGES, find_config, find_model, known_configs
 from claran_plugin.progress import Log
 
 
@@ -53,6 +53,21 @@ def weights(args: argparse.Namespace) -> None:
     log, path = Log(args.quiet), Path(args.output)
     with atomic_outputs([path], overwrite=args.overwrite) as (made,):
         save_weights(args.checkpoint, made)
+    if not args.quiet:
+        log.files([path])
+
+
+def ranges(args: argparse.Namespace) -> None:
+    """Measure what some weights need to run in eight bits, and write it beside them."""
+    from claran_plugin.detection.activation_ranges import measure_ranges, write_ranges
+    from claran_plugin.detection.inference import Detector
+
+    log = Log(args.quiet)
+    found = find_model(args.model, args.weights)
+    path = Path(args.weights).with_suffix(RANGES)
+    with atomic_outputs([path], overwrite=args.overwrite) as (made,):
+        detector = Detector(found.config, found.weights, 'cpu', 'full')
+        write_ranges(measure_ranges(detector), detector.weights_hash, made)
     if not args.quiet:
         log.files([path])
 

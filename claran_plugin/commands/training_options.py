@@ -62,6 +62,20 @@ def add_weights(commands: Any) -> None:
     parser.add_argument('--quiet', action='store_true', help='print nothing')
 
 
+def add_ranges(commands: Any) -> None:
+    """Add ``claran ranges``."""
+    parser = add_command(
+        commands,
+        'ranges',
+        'measure on simulated fields what weights need to run in eight bits on CPUs; it goes into a file beside them',
+        'training.ranges',
+    )
+    parser.add_argument('weights', help='such as mine.pth, which gets mine.ranges.json beside it')
+    parser.add_argument('--model', default='compact', metavar='NAME', help='whose they are (default: compact)')
+    parser.add_argument('--overwrite', action='store_true', help='replace the output file if it exists')
+    parser.add_argument('--quiet', action='store_true', help='print nothing')
+
+
 def _add_config(parser: Any) -> None:
     parser.add_argument('config', help='mmdet config file, or the name of a bundled one, such as compact')
 

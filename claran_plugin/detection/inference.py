@@ -17,12 +17,15 @@ from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from claran_plugin.detection.mixed_precision import is_fast_on_cpu, run_in_bfloat16
+from claran_plugin.detection import eight_bits, mixed_precision
 from claran_plugin.errors import InputError
+from claran_plugin.models import PRECISIONS, RANGES
 from claran_plugin.morphology import CLASSES
 
-CONVOLUTIONAL = ('backbone', 'neck')
-"""The detector's parts where the time goes."""
+HALVED = ('backbone', 'neck', 'rpn_head.rpn_conv', 'roi_head.bbox_head')
+"""The detector's parts where the time goes; they multiply in bfloat16 on CPUs that are fast in it."""
+HALVED_STILL = ('roi_head.bbox_head',)
+"""Those of them that do where the others use eight bits."""
 MOST_THREADS = 16
 """Batches that are looked at at once on a CPU, at most."""
 
@@ -35,17 +38,19 @@ class Detector:
     config : path
         An mmdet config of this package or one derived from it.
     weights : path
-        A state dictionary, as it is or under ``state_dict``; loaded with ``weights_only=True``.
+        A state dictionary, as it is or under ``state_dict``; loaded with ``weights_only=True``. Beside them there may
+        be ``NAME.ranges.json`` for convolutions in eight bits (`eight_bits`).
     device : str
         ``auto``, ``cpu`` or ``cuda:N``.
     precision : str
-        ``auto``: float16 on a GPU, bfloat16 in the convolutions on a CPU that multiplies in it, which makes
-        probabilities differ by some thousandths; ``full``: float32.
+        ``auto``: ``half`` on a GPU; on a CPU eight bits in the convolutions where there are ranges for it and the CPU
+        is fast in it, otherwise ``half``; ``half``: float16 on a GPU, bfloat16 on a CPU that multiplies in it;
+        ``full``: float32. Eight bits make probabilities differ by some hundredths, bfloat16 by some thousandths.
 
     Attributes
     ----------
     precision : str
-        ``float16``, ``bfloat16`` or ``float32``.
+        ``int8``, ``float16``, ``bfloat16`` or ``float32``.
 
     Raises
     ------
@@ -55,7 +60,6 @@ class Detector:
 
     def __init__(self, config: str | Path, weights: str | Path, device: str = 'auto', precision: str = 'auto') -> None:
         self.device = _device(device)
-        self.precision = _precision(precision, self.device)
         self.weights_hash, state = read_weights(weights)
         self.config = _read_config(config)
         init_default_scope('mmdet')
@@ -65,8 +69,15 @@ class Detector:
         # rounding. The model moves to the device when it is first used: PyBDSF forks, which is safest before CUDA
         # starts.
         self.model = fuse_conv_bn(self.model.eval()).to(memory_format=torch.channels_last)
-        if self.precision == 'bfloat16':
-            run_in_bfloat16([getattr(self.model, name) for name in CONVOLUTIONAL if hasattr(self.model, name)], 'cpu')
+        ranges = _ranges(Path(weights).with_suffix(RANGES), self.weights_hash)
+        fits = ranges is not None and eight_bits.can_run_in_eight_bits(self.model)
+        self.precision = _precision(precision, self.device, fits)
+        if ranges is not None and self.precision == 'int8':
+            eight_bits.run_in_eight_bits(self.model, ranges)
+        if self.precision in ('int8', 'bfloat16') and mixed_precision.is_fast_on_cpu():
+            parts = HALVED if self.precision == 'bfloat16' else HALVED_STILL
+            modules = dict(self.model.named_modules())
+            mixed_precision.run_in_bfloat16([modules[name] for name in parts if name in modules], 'cpu')
         # Without a test configuration the RoI head returns all proposals with all class probabilities.
         self.model.roi_head.test_cfg = None
         self.method, self.fusion_options = _fusion(self.config)
@@ -108,7 +119,7 @@ class Detector:
         waiting: deque[Future] = deque()
         with ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             try:
-                for batch in _batches(pictures, batch_size):
+                for batch in batches(pictures, batch_size):
                     waiting.append(pool.submit(self, batch))
                     if len(waiting) > number:
                         yield from waiting.popleft().result()
@@ -128,7 +139,8 @@ class Detector:
         return InstanceData(bboxes=boxes, scores=scores)
 
 
-def _batches(pictures: Iterable[NDArray], size: int) -> Iterator[NDArray]:
+def batches(pictures: Iterable[NDArray], size: int) -> Iterator[NDArray]:
+    """Stack pictures as they come, `size` at a time."""
     waiting: list[NDArray] = []
     for picture in pictures:
         waiting.append(picture)
@@ -164,6 +176,10 @@ def read_weights(path: str | Path) -> tuple[str, dict[str, torch.Tensor]]:
             f'{path}: holds {type(content).__name__}, not a state dictionary of tensors; give a trained model'
         )
     return digest, {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def _ranges(path: Path, weights_hash: str) -> eight_bits.Ranges | None:
+    return eight_bits.read_ranges(path, weights_hash) if path.is_file() else None
 
 
 def save_weights(checkpoint: str | Path, path: str | Path) -> None:
@@ -246,14 +262,16 @@ def _input_size(config: Config) -> int:
     return int(step['scale'][0]) if step else 132
 
 
-def _precision(name: str, device: torch.device) -> str:
-    if name not in ('auto', 'full'):
-        raise InputError(f'{name}: not a precision; give auto or full with --precision')
+def _precision(name: str, device: torch.device, eight_bits_fit: bool) -> str:
+    if name not in PRECISIONS:
+        raise InputError(f'{name}: not a precision; give one of {", ".join(PRECISIONS)} with --precision')
     if name == 'full':
         return 'float32'
     if device.type == 'cuda':
         return 'float16'
-    return 'bfloat16' if is_fast_on_cpu() else 'float32'
+    if name == 'auto' and eight_bits_fit and eight_bits.is_fast_on_cpu():
+        return 'int8'
+    return 'bfloat16' if mixed_precision.is_fast_on_cpu() else 'float32'
 
 
 def _device(name: str) -> torch.device:

@@ -101,8 +101,10 @@ def _key(pointing: Pointing, settings: Settings) -> str:
     parameters = {key: value for key, value in asdict(settings).items() if key not in ('output', 'command', 'weights')}
     versions = [__version__] if pointing.catalogue else [__version__, version('bdsf')]
     digest = hashlib.sha256(json.dumps([*versions, parameters], sort_keys=True).encode())
-    coarse = find_model(DEFAULT).weights if pointing.infrared else None  # see `Associator.coarse_detector`
-    detectors = (found.config, found.weights, found.calibration, coarse)
+    detectors = [found.config, found.weights, found.calibration, found.ranges]
+    if pointing.infrared:  # see `Associator.coarse_detector`
+        coarse = find_model(DEFAULT)
+        detectors += [coarse.weights, coarse.ranges]
     for path in (*detectors, pointing.image, pointing.catalogue, pointing.infrared):
         digest.update(_content(Path(path)) if path else b'-')
     return digest.hexdigest()[:16]

@@ -1,8 +1,9 @@
 """A detector with its calibration: which fields of view are looked at, and what becomes of what is seen there."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +25,8 @@ from claran_plugin.subjects import FIELD_PIXELS, Sky, choose_centres, to_image
 from claran_plugin.turns import VIEWS, turned, turned_back_boxes
 
 if TYPE_CHECKING:
+    from mmengine.structures import InstanceData
+
     from claran_plugin.detection.inference import Detector
 
 Progress = Callable[[Iterable[NDArray], int], Iterable[NDArray]]
@@ -130,23 +133,50 @@ class Associator:
         found = find_model(DEFAULT)
         return _load_detector(found.config, found.weights, *self._device)
 
-    def look(self, sky: Sky, centres: NDArray, progress: Progress | None = None, *, coarse: bool = False) -> Detections:
-        """Show fields of view to the detector, each view as a field of its own; bring what it finds onto the image."""
+    def look(self, sky: Sky, centres: NDArray, *, coarse: bool = False) -> Detections:
+        """Show fields of view of a sky to the detector, see `look_in_turn`."""
+        (seen,) = self.look_in_turn([(sky, centres)], coarse=coarse)
+        return seen
+
+    def look_in_turn(
+        self, skies: Sequence[tuple[Sky, NDArray]], progress: Progress | None = None, *, coarse: bool = False
+    ) -> Iterator[Detections]:
+        """Show fields of view of several skies to the detector, without a pause between them.
+
+        Parameters
+        ----------
+        skies : sequence of (Sky, (m, 2) array)
+            With the middles of the fields on each. Each view of a field is a field of its own.
+        progress : callable, optional
+        coarse : bool
+            Whether to take the detector of coarser skies.
+
+        Yields
+        ------
+        Detections, one per sky, in pixels of it
+        """
         detector = self.coarse_detector if coarse else self.detector
         method, options = detector.method, detector.fusion_options
-        if method in NEEDS_INFRARED and sky.infrared is None:
+        if method in NEEDS_INFRARED and any(sky.infrared is None for sky, _ in skies):
             raise InputError(f'model {self.name} fuses radio and infrared ({method}); give an image with --infrared')
 
         def pictures() -> Iterator[NDArray]:
-            for centre in progress(centres, len(centres)) if progress else centres:
-                subject = sky.cut(centre)
-                picture = FUSIONS[method](subject.radio, subject.infrared, rms=1.0, **options)
-                yield from (turned(picture, view) for view in self.views)
+            for sky, centres in skies:
+                for centre in progress(centres, len(centres)) if progress else centres:
+                    subject = sky.cut(centre)
+                    picture = FUSIONS[method](subject.radio, subject.infrared, rms=1.0, **options)
+                    yield from (turned(picture, view) for view in self.views)
 
+        results = detector.in_batches(pictures())
+        for sky, centres in skies:
+            yield self._collected(sky, centres, islice(results, len(centres) * len(self.views)))
+
+    def _collected(self, sky: Sky, centres: NDArray, results: Iterable['InstanceData']) -> Detections:
+        """Bring what was found in the fields of one sky onto it."""
         boxes: list[NDArray] = [np.empty((0, 4))]
         probabilities: list[NDArray] = [np.empty((0, 6))]
         field: list[NDArray] = [np.empty(0, int)]
-        for number, found in enumerate(detector.in_batches(pictures())):
+        for number, found in enumerate(results):
             kept = found.scores.astype(float).sum(axis=1) > MIN_PROBABILITY
             found = found[kept]  # what claims would leave out
             likeliest = found.scores.argmax(axis=1)
@@ -169,14 +199,19 @@ class Associator:
         def counted(centres: Iterable[NDArray], number: int) -> Iterable[NDArray]:
             return (centre for centre, _ in zip(centres, told, strict=False))
 
+        coarser = [(coarse, centres) for coarse, centres in fields.coarser if len(centres)]
+        finest = (sky, fields.centres)
+        others = [(coarse.sky, centres) for coarse, centres in coarser]
+        if self.coarse_detector is self.detector or not others:
+            looks = self.look_in_turn([finest, *others], counted)
+        else:
+            looks = chain(self.look_in_turn([finest], counted), self.look_in_turn(others, counted, coarse=True))
         # What is seen on one sky becomes hypotheses while the detector looks at the next.
         with ThreadPoolExecutor(1) as pool:
-            seen = self.look(sky, fields.centres, counted)
-            own = pool.submit(self._hypotheses, sky, components, fields.centres, seen)
+            own = pool.submit(self._hypotheses, sky, components, fields.centres, next(looks))
             larger = [
-                pool.submit(self._larger, coarse, centres, self.look(coarse.sky, centres, counted, coarse=True))
-                for coarse, centres in fields.coarser
-                if len(centres)
+                pool.submit(self._larger, coarse, centres, seen)
+                for (coarse, centres), seen in zip(coarser, looks, strict=True)
             ]
         wholes = [hypothesis for found in larger for hypothesis in found.result()]
         largest = max([sky.field_pix, *(coarse.sky.field_pix * coarse.scale for coarse, _ in fields.coarser)])

@@ -6,7 +6,6 @@ neighbours such a box holds on average in this image, and how seldom a source ha
 """
 
 import itertools
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -65,7 +64,8 @@ class _Sets(NamedTuple):
 
     `boxes` (m, 4) are ClaRAN's boxes around their counted components, `number` (m,) how many these are. `prior` (m,) is
     the logarithm of how seldom a source has such members; `left_out` (m, 2) counts the islands that are held but not in
-    the set, large and small ones, of `held` (2,). `variants` are sets that differ in small islands only.
+    the set, large and small ones, of `held` (2,). `variants` groups the sets that differ in small islands only, where
+    that matters: their numbers, group by group; where each group begins among these; the group of each set.
     """
 
     choices: list[tuple[int, ...]]
@@ -74,7 +74,7 @@ class _Sets(NamedTuple):
     prior: NDArray
     left_out: NDArray
     held: NDArray
-    variants: list[NDArray]
+    variants: tuple[NDArray, NDArray, NDArray] | None
 
 
 class Division:
@@ -128,12 +128,13 @@ class Division:
         result += IOU_POWER * np.log(np.clip(overlap / FITTING_IOU, 0.05, 1))
         result = np.exp(result - result.max(axis=1, keepdims=True))
         shares = result / result.sum(axis=1, keepdims=True)
-        # The likeliest variant stands for all: whether a small island more belongs to a large source is another
-        # question than whether there is such a source.
-        for numbers in sets.variants:
-            most = shares[:, numbers].max(axis=1, keepdims=True)
-            whole = shares[:, numbers].sum(axis=1, keepdims=True)
-            shares[:, numbers] *= np.divide(whole, most, out=np.ones_like(most), where=most > 0)
+        if sets.variants is not None:
+            # The likeliest variant stands for all: whether a small island more belongs to a large source is another
+            # question than whether there is such a source.
+            ordered, first, place = sets.variants
+            most = np.maximum.reduceat(shares[:, ordered], first, axis=1)
+            whole = np.add.reduceat(shares[:, ordered], first, axis=1)
+            shares *= np.divide(whole, most, out=np.ones_like(most), where=most > 0)[:, place]
         return sets.choices, shares
 
     def _list(self, held: frozenset[int]) -> _Sets:
@@ -153,7 +154,7 @@ class Division:
         if len(first) < len(ranked):
             choices.append(tuple(ranked))
         boxes, number, prior, left_out = [], [], [], []
-        variants: dict[frozenset[int], list[int]] = defaultdict(list)
+        alike: list[frozenset[int]] = []
         for index, chosen in enumerate(choices):
             components = {name: bounds for island in chosen for name, bounds in counted[island].items()}
             shapes = list(components.values()) or [outlines[island] for island in chosen]
@@ -164,8 +165,7 @@ class Division:
             n_small = len(chosen) - n_large
             prior.append(faint * np.log(FAINT_MEMBER) + n_small * np.log(UNRESOLVED_MEMBER))
             left_out.append((len(large) - n_large, len(held) - len(large) - n_small))
-            if resolved is not None and n_large:
-                variants[large.intersection(chosen)].append(index)
+            alike.append(large.intersection(chosen) if n_large else frozenset([-1 - index]))
         return _Sets(
             choices,
             np.array(boxes),
@@ -173,5 +173,13 @@ class Division:
             np.array(prior),
             np.array(left_out),
             np.array([len(large), len(held) - len(large)]),
-            [np.array(numbers) for numbers in variants.values() if len(numbers) > 1],
+            None if resolved is None else _grouped(alike),
         )
+
+
+def _grouped(names: list[frozenset[int]]) -> tuple[NDArray, NDArray, NDArray]:
+    """Group equal names: their numbers, group by group; where each group begins among these; the group of each."""
+    numbers = {name: k for k, name in enumerate(dict.fromkeys(names))}
+    place = np.array([numbers[name] for name in names])
+    ordered = np.argsort(place, kind='stable')
+    return ordered, np.searchsorted(place[ordered], np.arange(len(numbers))), place

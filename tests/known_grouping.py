@@ -24,7 +24,10 @@ class KnownAssociator(Associator):
         self.coarse_detector = self.detector
         self.calibration = Calibration()
 
-    def look(self, sky, centres, progress=None, *, coarse=False):
+    def look_in_turn(self, skies, progress=None, *, coarse=False):
+        return (self.look(*sky, progress) for sky in skies)
+
+    def look(self, sky, centres, progress=None):
         boxes, field = [], []
         for number, centre in enumerate(progress(centres, len(centres)) if progress else centres):
             half = sky.step * FIELD_PIXELS / 2

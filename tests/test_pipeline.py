@@ -49,7 +49,10 @@ class Oracle(Associator):
         self.truth, self.probability = truth, probability
         self.looks = 0
 
-    def look(self, sky, centres, progress=None, *, coarse=False):
+    def look_in_turn(self, skies, progress=None, *, coarse=False):
+        return (self.look(*sky, progress) for sky in skies)
+
+    def look(self, sky, centres, progress=None):
         self.looks += 1
         xy = np.stack(sky.radio.wcs.world_to_pixel(SkyCoord(self.truth['Box_RA'], self.truth['Box_DEC'])), axis=-1)
         half = self.truth['Box_Width'].to_value(u.arcsec) / pixel_scale(sky.radio) / 2
@@ -419,7 +422,7 @@ def test_a_catalogue_of_another_field(field, files, tmp_path):
 
 def test_a_model_that_needs_infrared(field, files):
     associator = Oracle(field.truth, method='D3')
-    associator.look = lambda *arguments: Associator.look(associator, *arguments)
+    associator.look_in_turn = lambda *arguments: Associator.look_in_turn(associator, *arguments)
     with pytest.raises(InputError, match=r'oracle fuses radio and infrared \(D3\); give an image with --infrared'):
         associate(files.image, files.srl, associator=associator)
 

@@ -131,7 +131,7 @@ def test_what_speaks_for_a_part_is_limited_by_what_speaks_against_the_whole():
 class SeesLarge(KnownAssociator):
     """Sees one source of class 2C_2P over most of every field at twice the beam."""
 
-    def look(self, sky, centres, progress=None, *, coarse=False):
+    def look(self, sky, centres, progress=None):
         list(progress(centres, len(centres)) if progress else ())
         if sky.radio.shape[0] > 300:
             return Detections(np.empty((0, 4)), np.empty((0, 6)), np.empty(0, int))

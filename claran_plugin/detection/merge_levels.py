@@ -34,5 +34,11 @@ class MergeLevels(BaseModule):
     def forward(self, maps: tuple[Tensor, ...]) -> tuple[Tensor]:
         """Turn maps (B, in_channels[k], H_k, W_k) into one of (B, out_channels, H_0, W_0)."""
         size = maps[0].shape[-2:]
-        resized = [functional.interpolate(m, size, mode='bilinear', align_corners=False) for m in maps[1:]]
-        return (self.mix(torch.cat([maps[0], *resized], dim=1)),)
+        return (self.mix(torch.cat([maps[0], *(_resized(coarse, size) for coarse in maps[1:])], dim=1)),)
+
+
+def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate maps; those of whole numbers are rounded, which torch does only slowly by itself."""
+    if maps.is_floating_point():
+        return functional.interpolate(maps, size, mode='bilinear', align_corners=False)
+    return _resized(maps.float(), size).round_().to(maps.dtype)

@@ -15,10 +15,11 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import ArrayLike, NDArray
 
-from claran_plugin.errors import InputWarning
+from claran_plugin.errors import InputError, InputWarning
 
 LIKE_ICRS = 0.1 * u.arcsec
 """A frame that differs by less is ICRS: FK5 of J2000 does by 0.02"."""
+KNOWN_LONGITUDES = ('RA', 'GLON')
 ANGLE_STEP = 1 * u.arcsec
 
 
@@ -30,6 +31,19 @@ def is_icrs(wcs: WCS) -> bool:
     points = SkyCoord([0, 90, 200] * u.deg, [0, 45, -60] * u.deg, frame=frame)
     plain = SkyCoord(points.spherical.lon, points.spherical.lat, frame='icrs')
     return bool((points.icrs.separation(plain) < LIKE_ICRS).all())
+
+
+def check_frame(wcs: WCS, name: str) -> None:
+    """Raise InputError where an image's world coordinates are neither equatorial nor Galactic.
+
+    Of others, ecliptic ones for example, astropy takes some for ICRS.
+    """
+    if wcs.wcs.lngtyp.strip() not in KNOWN_LONGITUDES:
+        kinds = ', '.join(str(kind) for kind in wcs.wcs.ctype)
+        raise InputError(
+            f'{name}: world coordinates in a frame that is not known here ({kinds}): '
+            'bring the image to right ascension and declination, or to Galactic coordinates'
+        )
 
 
 def to_pixels(wcs: WCS, ra: NDArray, dec: NDArray) -> NDArray:

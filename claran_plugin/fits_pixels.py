@@ -16,6 +16,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS, FITSFixedWarning, WcsError
 from numpy.typing import NDArray
 
+from claran_plugin.celestial import check_frame
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.headers import beam_table
 from claran_plugin.pixels import BLOCK, WindowedPixels, tiles
@@ -89,6 +90,7 @@ def _load_ccd(image: CCDData) -> tuple[NDArray | WindowedPixels, fits.Header, WC
         raise InputError(f'{name}: no celestial WCS: set the wcs of the CCDData')
     if image.data.ndim != 2:
         raise InputError(f'{name}: must have two axes, got shape {image.shape}: give one plane')
+    check_frame(image.wcs.celestial, name)
     data = image.data
     if not isinstance(data, WindowedPixels):
         data = np.array(data, np.float32, order='C')
@@ -109,6 +111,7 @@ def _celestial(header: fits.Header, ndim: int, name: str) -> tuple[WCS, list[int
     axes = sorted({wcs.wcs.lng, wcs.wcs.lat})
     if not wcs.has_celestial or axes[0] < 0 or axes[1] >= ndim:
         raise InputError(f'{name}: no celestial WCS in the header: add CTYPE, CRVAL, CRPIX and CDELT of RA and DEC')
+    check_frame(celestial, name)
     for axis in axes:
         scales = (f'CDELT{axis + 1}', f'CD{axis + 1}_{axis + 1}', f'CD{axis + 1}_{sum(axes) - axis + 1}')
         if not any(key in header for key in scales):

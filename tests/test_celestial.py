@@ -14,7 +14,7 @@ from small_field import write_field
 from claran_plugin import pipeline
 from claran_plugin.celestial import in_icrs, is_icrs, to_pixels, to_sky
 from claran_plugin.components import from_pybdsf, write_pybdsf_catalogue
-from claran_plugin.errors import InputWarning
+from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.footprints import on_image
 from claran_plugin.images import read_image
 from claran_plugin.plotting import overlay
@@ -49,6 +49,15 @@ def image(tmp_path_factory):
 
 def test_which_frames_are_icrs(image):
     assert {name: is_icrs(image(name).wcs) for name in CARDS} == {'galactic': False, 'fk4': False, 'fk5': True}
+
+
+@pytest.mark.parametrize('kind', ['ELON', 'SLON', 'HLON', 'TLON', 'MALN'])
+def test_other_frames_are_refused(tmp_path, kind):
+    path = tmp_path / 'odd.fits'
+    latitude = kind.replace('LON', 'LAT').replace('LN', 'LT')
+    write_field(path, sky=(10.0, 20.0), header=dict(CTYPE1=f'{kind}-SIN', CTYPE2=f'{latitude}-SIN'))
+    with pytest.raises(InputError, match=rf'odd.fits: .* not known here \({kind}-SIN, {latitude}-SIN\): bring'):
+        read_image(path)
 
 
 @pytest.mark.parametrize('name', CARDS)

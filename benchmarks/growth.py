@@ -1,8 +1,8 @@
 """How time and memory of the association grow with the side of the image, at the same density of sources.
 
-    python benchmarks/growth.py [--sizes PIXELS ...] [--repeat N ...] [--diagram PNG] [--smoke]
+    python benchmarks/growth.py [--sizes PIXELS ...] [--repeat N ...] [--sources N] [--diagram PNG] [--smoke]
 
-Fields at FIRST's beam, a thousand sources for 4000 x 4000 px, are simulated at each of `sizes`, and their components
+Fields at FIRST's beam, by default a thousand sources for 4000 x 4000 px, are simulated at each of `sizes`, and their components
 are found by PyBDSF. The largest one and its list are then put side by side, N times along each axis. Printed are the
 seconds of `claran associate --no-picture` as a process of its own, its fields of view and its peak memory.
 """
@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--sizes', type=int, nargs='+', default=[1000, 2000, 4000], help='pixels')
     parser.add_argument('--repeat', type=int, nargs='*', default=[2, 4], help='of the largest')
+    parser.add_argument('--sources', type=int, default=1000, help='for 4000 x 4000 px (default: 1000)')
     parser.add_argument('--diagram', type=Path, help='picture of time and memory')
     parser.add_argument('--smoke', action='store_true', help='a small field, to see that it works')
     arguments = parser.parse_args(argv)
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix='claran_') as name:
         folder = Path(name)
         for size in sorted(sizes):
-            image, catalogue = simulated(size, folder)
+            image, catalogue = simulated(size, arguments.sources, folder)
             rows.append(measured(image, catalogue))
         for number in repeats:
             wide = repeated(image, catalogue, number, folder)
@@ -53,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         draw(rows, arguments.diagram)
 
 
-def simulated(size: int, folder: Path) -> tuple[Path, Path]:
-    """Simulate a field and find its components."""
-    sources = max(round(1000 * (size / 4000) ** 2), 10)
+def simulated(size: int, density: float, folder: Path) -> tuple[Path, Path]:
+    """Simulate a field with so many sources for 4000 x 4000 px, and find its components."""
+    sources = max(round(density * (size / 4000) ** 2), 10)
     made = simulate_field(np.random.default_rng(7), size_arcmin=size * PIXEL_ARCMIN, n_sources=sources)
     image, _ = write_field(made, folder / f'{size}.fits')
     catalogue = write_pybdsf_catalogue(run_pybdsf(read_image(image)), folder / f'{size}.srl.fits')

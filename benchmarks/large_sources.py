@@ -1,6 +1,7 @@
 """Sources that are 2 to 8 times as large as a field of view: how many come back whole.
 
-    python benchmarks/large_sources.py [--sources N] [--weights FILE] [--density PER_SQUARE_DEGREE] [--cache DIR]
+    python benchmarks/large_sources.py [--sources N] [--weights FILE] [--density PER_SQUARE_DEGREE] [--peak SNR]
+        [--cache DIR]
 
 Models of the five extended classes are stretched to 2 to 8 times 33 beams, lobes and jets with them; a part of each
 lobe's flux stays in a compact hotspot. Unrelated sources lie anywhere outside the bright parts, also between the lobes.
@@ -32,8 +33,8 @@ from claran_plugin.synthetic_sky import Source, claim_bright, observe, scatter
 SEED = 9100
 FIELD_BEAMS = 33
 TIMES = (2.0, 8.0)
-LN_PEAK = (3.4, 0.6)
-"""Mean and standard deviation of ln(brightest pixel / noise)."""
+PEAK, LN_PEAK_SCATTER = 30.0, 0.6
+"""Median of brightest pixel / noise, and standard deviation of its logarithm."""
 LEAST_WIDTH = 0.03
 """Least width (standard deviation) of what is not a hotspot, in sizes of the source."""
 HOTSPOT = 0.005
@@ -59,12 +60,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--weights')
     parser.add_argument('--sources', type=int, default=40)
     parser.add_argument('--density', type=float, default=90.0, help='unrelated sources per square degree (FIRST: 90)')
+    parser.add_argument('--peak', type=float, default=PEAK, help='median of brightest pixel / noise (default: 30)')
     parser.add_argument('--cache', type=Path, help='folder for the images and catalogues, to be used again')
     arguments = parser.parse_args(argv)
     associator = pipeline.Associator(arguments.model, arguments.weights)
     rows = []
     for number in tqdm(range(arguments.sources), disable=None):
-        case = cached(number, arguments.density, arguments.cache)
+        case = cached(number, arguments.density, arguments.peak, arguments.cache)
         if not case.owned.any():
             continue
         result = pipeline.associate(case.image, case.components, associator=associator)
@@ -79,24 +81,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     report(rows)
 
 
-def cached(number: int, density: float, folder: Path | None) -> Case:
+def cached(number: int, density: float, peak: float, folder: Path | None) -> Case:
     """Simulate a case and run PyBDSF on it, or read it."""
-    path = folder / f'large_{number}_{density:g}.pkl' if folder else None
+    path = folder / f'large_{number}_{density:g}_{peak:g}.pkl' if folder else None
     if path and path.is_file():
         return pickle.loads(path.read_bytes())
-    case = simulate(np.random.default_rng([SEED, number]), density)
+    case = simulate(np.random.default_rng([SEED, number]), density, peak)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pickle.dumps(case))
     return case
 
 
-def simulate(rng: np.random.Generator, density: float) -> Case:
+def simulate(rng: np.random.Generator, density: float, peak: float) -> Case:
     """Draw a large source and its surroundings, and find the components."""
     times = float(np.exp(rng.uniform(*np.log(TIMES))))
     name = str(rng.choice(CLASSES[1:]))
     size = int(1.5 * times * FIELD_BEAMS * BEAM_PIX)
-    big = stretched(rng, name, times * FIELD_BEAMS, ((size - 1) / 2, (size - 1) / 2))
+    big = stretched(rng, name, times * FIELD_BEAMS, peak, ((size - 1) / 2, (size - 1) / 2))
     taken = np.zeros((size, size), bool)
     claim_bright(taken, big)
     number = rng.poisson(density * (size * PIXEL_ARCSEC / 3600) ** 2)
@@ -114,11 +116,11 @@ def simulate(rng: np.random.Generator, density: float) -> Case:
     return Case(times, name, radio, components, owned)
 
 
-def stretched(rng: np.random.Generator, name: str, beams: float, xy: tuple[float, float]) -> Source:
+def stretched(rng: np.random.Generator, name: str, beams: float, peak: float, xy: tuple[float, float]) -> Source:
     """Draw a model and stretch it to a size in beams."""
     blobs = draw_large_blobs(rng, name, beams, least_width=LEAST_WIDTH, hotspot=HOTSPOT)
     stamp = paint(blobs, xy, BEAM_PIX)
-    scale = np.exp(rng.normal(*LN_PEAK)) / stamp.image.max()
+    scale = np.exp(rng.normal(np.log(peak), LN_PEAK_SCATTER)) / stamp.image.max()
     blobs[:, 2] *= scale
     return Source(blobs, xy, xy, stamp._replace(image=stamp.image * scale), Counts(1, 1))
 

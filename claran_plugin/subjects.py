@@ -19,8 +19,8 @@ NEAR_FIELDS = 6 / 33
 """What is in a field of view is no farther from its middle than this share of its side (6 beams)."""
 ALIKE_BEAMS = 1.0
 """Boxes whose middles and sides differ by less are seen alike."""
-PAIR_FIELDS = (8 / 33, 26 / 33)
-"""Separations of two components between which a field of view is put, in sides of a field (8 to 26 beams)."""
+PAIR_FIELDS = (8 / 33, 30 / 33)
+"""Separations of two components between which a field of view is put, in sides of a field (8 to 30 beams)."""
 WIDEST_STRICT = 0.85
 """A box up to this share of a field's side lies inside one; if larger ones did, a crowd would need too many fields."""
 SMALL_IMAGE_BEAMS = 120.0

@@ -22,7 +22,6 @@ def widest(subject):
 @pytest.fixture
 def clear(monkeypatch):
     """No strangers, and bright large sources of 0.7 to 0.75 fields."""
-    monkeypatch.setattr(coarse_subjects, 'MEDIUM', 0.0)
     monkeypatch.setattr(coarse_subjects, 'PER_BEAM_SQUARED', (1e-9, 1.1e-9))
     monkeypatch.setattr(coarse_subjects, 'LARGE_SHARE', 1.0)
     monkeypatch.setattr(coarse_subjects, 'TOO_LARGE', 0.0)
@@ -49,21 +48,10 @@ def test_a_bright_large_source_is_one_box_of_its_size_at_each_beam(clear, level)
 
 def test_without_a_large_source_the_boxes_are_small(monkeypatch):
     monkeypatch.setattr(coarse_subjects, 'LARGE_SHARE', 0.0)
-    monkeypatch.setattr(coarse_subjects, 'MEDIUM', 0.0)
     found = [coarse_subject(np.random.default_rng(seed), 2) for seed in range(6)]
     assert sum(len(s.boxes) for s in found) > 30
     assert np.median([widest(s) for s in found]) < 14
     assert all(0 <= label < len(CLASSES) for s in found for label in s.labels)
-
-
-def test_medium_sources_are_sources_of_their_own(clear, monkeypatch):
-    monkeypatch.setattr(coarse_subjects, 'LARGE_SHARE', 0.0)
-    monkeypatch.setattr(coarse_subjects, 'MEDIUM', 5.0)
-    found = [coarse_subject(np.random.default_rng(seed), 2) for seed in range(6)]
-    sides = np.concatenate([(s.boxes[:, 2:] - s.boxes[:, :2]).max(axis=1) for s in found]) / PIXELS_PER_BEAM
-    assert 12 <= len(sides) <= 50
-    assert np.mean(sides > 3) > 0.5
-    assert sides.max() < 0.75 * 33, 'two of them are no large source'
 
 
 def test_subjects_depend_on_the_seed_and_their_number_only():

@@ -30,18 +30,14 @@ SIDE = (0.25, 0.95)
 """Size of the large source in sides of the coarser field of view."""
 TOO_LARGE = 0.15
 """Share of large sources that are up to 1.7 sides: parts of them are no sources."""
-MEDIUM = 1.5
-"""Mean number of unrelated sources that are resolved at the coarser beam, too: two of them are no large source."""
-MEDIUM_SIDE = (0.05, 0.4)
-"""Their sizes in sides of the coarser field of view."""
 PER_BEAM_SQUARED = (2e-4, 2e-3)
-"""Density of the other unrelated sources: from FIRST's to LoTSS's."""
+"""Density of the unrelated sources: from FIRST's to LoTSS's."""
 LN_PEAK = (3.4, 0.8)
-"""Mean and standard deviation of ln(brightest pixel of a large or medium source / noise)."""
+"""Mean and standard deviation of ln(brightest pixel of the large source / noise)."""
 LEAST_WIDTH, HOTSPOT = (0.015, 0.06), (5e-4, 2e-2)
 """Ranges of what `radio_galaxies.draw_large_blobs` takes."""
 SHIFT = 16
-"""How far the large source is from the middle, pixels of the coarser sky."""
+"""How far the large source is from the middle, pixels."""
 LEAST_SHARE = 0.3
 """An island of which the models explain less is noise or an artefact."""
 
@@ -80,10 +76,6 @@ def coarse_subject(rng: Generator, level: int, name: str = 'coarse') -> PackedSu
     if rng.random() < LARGE_SHARE:
         sources.append(_large(rng, size, scale))
         claim_bright(taken, sources[0])
-    for _ in range(rng.poisson(MEDIUM)):
-        medium = _medium(rng, size, scale)
-        if claim_bright(taken, medium):
-            sources.append(medium)
     density = np.exp(rng.uniform(*np.log(PER_BEAM_SQUARED)))
     number = rng.poisson(density * (size / PIXELS_PER_BEAM) ** 2)
     sources += scatter(rng, taken, number, PIXELS_PER_BEAM)
@@ -108,26 +100,14 @@ def coarse_subject(rng: Generator, level: int, name: str = 'coarse') -> PackedSu
 def _large(rng: Generator, size: int, scale: int) -> Source:
     """Draw the large source near the middle of an image of some size, pixels."""
     side = rng.uniform(*SIDE) if rng.random() > TOO_LARGE else rng.uniform(SIDE[1], 1.7)
+    beams = side * FIELD_PIXELS / PIXELS_PER_BEAM * scale
     x, y = (size - 1) / 2 + rng.uniform(-SHIFT, SHIFT, 2) * scale
-    return _stretched(rng, side * scale, (x, y))
-
-
-def _medium(rng: Generator, size: int, scale: int) -> Source:
-    """Draw a resolved source anywhere on an image of some size, pixels."""
-    side = float(np.exp(rng.uniform(*np.log(MEDIUM_SIDE))))
-    x, y = rng.uniform(0, size - 1, 2)
-    return _stretched(rng, side * scale, (x, y))
-
-
-def _stretched(rng: Generator, side: float, xy: tuple[float, float]) -> Source:
-    """Draw a source of one of the extended classes with a size in sides of the image's own field of view."""
-    beams = side * FIELD_PIXELS / PIXELS_PER_BEAM
     width, hotspot = (float(np.exp(rng.uniform(*np.log(limits)))) for limits in (LEAST_WIDTH, HOTSPOT))
     blobs = draw_large_blobs(rng, str(rng.choice(CLASSES[1:])), beams, least_width=width, hotspot=hotspot)
-    stamp = paint(blobs, xy, PIXELS_PER_BEAM)
+    stamp = paint(blobs, (x, y), PIXELS_PER_BEAM)
     factor = np.exp(rng.normal(*LN_PEAK)) / stamp.image.max()
     blobs[:, 2] *= factor
-    return Source(blobs, xy, xy, stamp._replace(image=stamp.image * factor), Counts(1, 1))
+    return Source(blobs, (x, y), (x, y), stamp._replace(image=stamp.image * factor), Counts(1, 1))
 
 
 def _owners(labels: NDArray, n: int, sources: list[Source], snr: NDArray) -> NDArray:

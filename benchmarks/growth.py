@@ -2,9 +2,9 @@
 
     python benchmarks/growth.py [--sizes PIXELS ...] [--repeat N ...] [--sources N] [--diagram PNG] [--smoke]
 
-Fields at FIRST's beam, by default a thousand sources for 4000 x 4000 px, are simulated at each of `sizes`, and their components
-are found by PyBDSF. The largest one and its list are then put side by side, N times along each axis. Printed are the
-seconds of `claran associate --no-picture` as a process of its own, its fields of view and its peak memory.
+Fields at FIRST's beam, by default a thousand sources for 4000 x 4000 px, are simulated at each of `sizes`, and their
+components are found by PyBDSF. The largest one and its list are then put side by side, N times along each axis. Printed
+are the seconds of `claran associate --no-picture` as a process of its own and its peak memory.
 """
 
 import argparse

@@ -25,6 +25,8 @@ FITTING_IOU = 0.8
 """A set whose box overlaps the detector's as much as this fits as well as can be told."""
 IOU_POWER = 1.5
 """How fast a set gets unlikely as its box overlaps the detector's less."""
+COARSE_IOU_POWER = 4.0
+"""The same on a coarser sky."""
 FAINT_MEMBER = 0.1
 """How likely a source has an island that is too faint to be counted as a component."""
 STRANGER = 0.4
@@ -125,7 +127,8 @@ class Division:
         fitting = np.log(probabilities @ (WRONG_NUMBER**wrong).T)
         overlap = box_iou(boxes, sets.boxes)
         result = fitting + np.log(strangers) @ sets.left_out.T + sets.prior
-        result += IOU_POWER * np.log(np.clip(overlap / FITTING_IOU, 0.05, 1))
+        power = IOU_POWER if self.surroundings.resolved is None else COARSE_IOU_POWER
+        result += power * np.log(np.clip(overlap / FITTING_IOU, 0.05, 1))
         result = np.exp(result - result.max(axis=1, keepdims=True))
         shares = result / result.sum(axis=1, keepdims=True)
         if sets.variants is not None:

@@ -17,7 +17,7 @@ from claran_plugin.claims import MIN_PROBABILITY, Components, Detections, Hypoth
 from claran_plugin.errors import InputError
 from claran_plugin.footprints import outlines, surroundings
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
-from claran_plugin.models import DEFAULT, default_model, find_model
+from claran_plugin.models import DEFAULT, PRECISIONS, default_model, find_model
 from claran_plugin.pixels import in_blocks
 from claran_plugin.quick_imports import quick_imports
 from claran_plugin.scales import Coarse, coarse_centres, coarser_skies, large_only
@@ -101,7 +101,13 @@ class Associator:
     views : int
         How often, turned and mirrored, each field is looked at: 1, 2, 4 or 8. What is seen is averaged.
     precision : str
-        ``auto`` or ``full``, see `detection.inference.Detector`.
+        ``auto``, ``half`` or ``full``, see `detection.inference.Detector`.
+
+    Raises
+    ------
+    InputError
+        Where there are no such model or weights. What is wrong with them, or with the device, is told when `detector`
+        is first asked for, which loads it.
     """
 
     views: tuple[int, ...] = VIEWS[1]
@@ -119,11 +125,21 @@ class Associator:
         if views not in VIEWS:
             raise InputError(f'{views} views: give 1, 2, 4 or 8')
         self.views = VIEWS[views]
-        found = find_model(model or default_model(weights, infrared=infrared), weights)
-        self.name = found.name
-        self.detector = _load_detector(found.config, found.weights, device, precision)
+        if precision not in PRECISIONS:
+            raise InputError(f'{precision}: not a precision; give one of {", ".join(PRECISIONS)}')
+        self._found = find_model(model or default_model(weights, infrared=infrared), weights)
+        self.name = self._found.name
         self._device = device, precision
-        self.calibration = read_calibration(found.calibration) if found.calibration else Calibration()
+        self.calibration = read_calibration(self._found.calibration) if self._found.calibration else Calibration()
+
+    @cached_property
+    def detector(self) -> 'Detector':
+        """The detector, loaded when it is first asked for."""
+        return _load_detector(self._found.config, self._found.weights, *self._device)
+
+    def load(self) -> None:
+        """Load the detector, if it is not yet."""
+        _ = self.detector
 
     @cached_property
     def coarse_detector(self) -> 'Detector':
@@ -132,11 +148,6 @@ class Associator:
             return self.detector
         found = find_model(DEFAULT)
         return _load_detector(found.config, found.weights, *self._device)
-
-    def look(self, sky: Sky, centres: NDArray, *, coarse: bool = False) -> Detections:
-        """Show fields of view of a sky to the detector, see `look_in_turn`."""
-        (seen,) = self.look_in_turn([(sky, centres)], coarse=coarse)
-        return seen
 
     def look_in_turn(
         self, skies: Sequence[tuple[Sky, NDArray]], progress: Progress | None = None, *, coarse: bool = False
@@ -202,7 +213,7 @@ class Associator:
         coarser = [(coarse, centres) for coarse, centres in fields.coarser if len(centres)]
         finest = (sky, fields.centres)
         others = [(coarse.sky, centres) for coarse, centres in coarser]
-        if self.coarse_detector is self.detector or not others:
+        if not others or self.coarse_detector is self.detector:
             looks = self.look_in_turn([finest, *others], counted)
         else:
             looks = chain(self.look_in_turn([finest], counted), self.look_in_turn(others, counted, coarse=True))

@@ -15,6 +15,11 @@ RANGES = '.ranges.json'
 """Ending of the file beside weights that lets them run in eight bits (`detection.eight_bits`)."""
 
 
+def ranges_beside(weights: str | Path) -> Path:
+    """Give the place of the file that lets some weights run in eight bits."""
+    return Path(weights).with_suffix(RANGES)
+
+
 class Model(NamedTuple):
     """A detector on disk; `calibration` and `ranges` are None where there are none beside the weights."""
 
@@ -42,7 +47,7 @@ def find_model(name: str = DEFAULT, weights: str | Path | None = None) -> Model:
     if not path.is_file():
         what = 'no such weights file' if weights is not None else 'the package has no weights for this model'
         raise InputError(f'{path}: {what}; give the path of trained ones with --weights')
-    beside = (path.with_suffix(ending) for ending in ('.json', RANGES))
+    beside = (path.with_suffix('.json'), ranges_beside(path))
     calibration, ranges = (file if file.is_file() else None for file in beside)
     return Model(config.stem, config, path, calibration, ranges)
 

@@ -28,6 +28,7 @@ from claran_plugin.fits_pixels import ImageLike
 from claran_plugin.footprints import island_components, on_image
 from claran_plugin.images import pixel_scale, read_image
 from claran_plugin.infrared_images import read_infrared
+from claran_plugin.pixels import WindowedPixels
 from claran_plugin.sources import describe_sources
 from claran_plugin.subjects import Sky, isolated
 
@@ -126,36 +127,36 @@ def associate(
     name = 'catalogue' if isinstance(catalogue, Table) else str(catalogue)
     original = catalogue if isinstance(catalogue, Table) else read_catalogue(catalogue)
     standard = in_icrs(standardise(original, name), radio, name)
-    with ThreadPoolExecutor(1) as pool:  # the detector is loaded while the image is looked over
-        loading = pool.submit(
-            lambda: (
-                associator
-                or Associator(model, weights, device, infrared=infrared is not None, views=views, precision=precision)
-            )
-        )
-        sky = Sky(radio, near_infrared, field_arcsec=fov)
-        components = on_image(standard, sky, name)
-        skipped: NDArray = np.zeros(len(standard), bool)
-        if not look_at_all:
-            widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
-            skipped = isolated(components.xy, widths, standard['Peak_flux'].value, sky)
+    if associator is None:
+        associator = Associator(model, weights, device, infrared=infrared is not None, views=views, precision=precision)
+    if isinstance(radio.data, WindowedPixels):
+        associator.load()  # first, as its faults should be told before a large image is looked over
+    sky = Sky(radio, near_infrared, field_arcsec=fov)
+    components = on_image(standard, sky, name)
+    skipped: NDArray = np.zeros(len(standard), bool)
+    if not look_at_all:
+        widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
+        skipped = isolated(components.xy, widths, standard['Peak_flux'].value, sky)
+    # Importing the detector's libraries plays with the filters of warnings, which threads share.
+    with warnings.catch_warnings(), ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(associator.load)
         fields = choose_fields(sky, components, ~skipped)
-        loaded = loading.result()
-    looked = loaded.partition(sky, components, fields, progress)
+        loading.result()
+    looked = associator.partition(sky, components, fields, progress)
     partition = looked.partition
-    groups = describe_sources(sky, components, partition, skipped, loaded.calibration, looked.largest_field)
+    groups = describe_sources(sky, components, partition, skipped, associator.calibration, looked.largest_field)
     sources = build_source_table(standard, partition.labels, groups)
-    assoc_prob = logistic(partition.margin, loaded.calibration.membership)[partition.labels]
+    assoc_prob = logistic(partition.margin, associator.calibration.membership)[partition.labels]
     table = build_component_table(original, sources, partition.labels, assoc_prob, overwrite_columns=overwrite_columns)
     provenance = {
         'CLVERS': __version__,
-        'CLMODEL': loaded.name,
-        'CLWHASH': loaded.detector.weights_hash,
-        'CLPREC': loaded.detector.precision,
+        'CLMODEL': associator.name,
+        'CLWHASH': associator.detector.weights_hash,
+        'CLPREC': associator.detector.precision,
         'CLIMAGE': Path(str(radio.meta.get('FILENAME', ''))).name,
     }
-    if looked.n_coarse and loaded.coarse_detector is not loaded.detector:
-        provenance['CLCHASH'] = loaded.coarse_detector.weights_hash
+    if looked.n_coarse and associator.coarse_detector is not associator.detector:
+        provenance['CLCHASH'] = associator.coarse_detector.weights_hash
     if near_infrared is not None:
         provenance['CLINFRA'] = Path(str(near_infrared.meta.get('FILENAME', ''))).name
     return Association(table, sources, partition.labels, radio, near_infrared, looked.n_fields, provenance, partition)

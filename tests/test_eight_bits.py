@@ -84,12 +84,13 @@ def test_the_bundled_models_run_in_eight_bits(eight_bits, inference):
 
 
 @pytest.mark.parametrize('name', ['claran_compact', 'claran_compact_infrared'])
-def test_the_bundled_ranges_belong_to_the_bundled_weights(require_detector, name):
+def test_the_bundled_ranges_belong_to_the_bundled_weights(inference, name):
     from claran_plugin.detection.eight_bits import read_ranges
     from claran_plugin.detection.inference import read_weights
 
     digest, _ = read_weights(PACKAGE / 'weights' / f'{name}.pth')
-    ranges = read_ranges(PACKAGE / 'weights' / f'{name}.ranges.json', digest)
+    model = inference.Detector(config_folder() / f'{name}.py', PACKAGE / 'weights' / f'{name}.pth', 'cpu', 'full').model
+    ranges = read_ranges(PACKAGE / 'weights' / f'{name}.ranges.json', digest, model)
     assert ranges is not None
     assert len(ranges) == 16
 
@@ -114,12 +115,37 @@ def test_ranges_of_other_weights_are_not_used(inference, own_weights):
     assert inference.Detector(found.config, own_weights, 'cpu').precision != 'int8'
 
 
-@pytest.mark.parametrize('text', ['', '[]', '{"weights": "a"}', '{"weights": "a", "ranges": {"picture": [1]}}'])
-def test_unreadable_ranges(inference, own_weights, text):
+def without(name):
+    return lambda content: content['ranges'].pop(name)
+
+
+@pytest.mark.parametrize(
+    'spoil',
+    [
+        lambda content: content.clear(),
+        lambda content: content['ranges'].update(picture=[1]),
+        without('picture'),
+        without('neck.mix.0'),
+        lambda content: content['ranges'].update({'neck.mix.0': [0.0, 0.0]}),
+        lambda content: content['ranges'].update({'neck.mix.0': [0.0, float('nan')]}),
+    ],
+    ids=['nothing', 'one limit', 'no picture', 'a layer less', 'no width', 'no number'],
+)
+def test_unreadable_ranges(eight_bits, inference, own_weights, spoil):
     path = own_weights.with_suffix('.ranges.json')
-    path.write_text(text)
+    content = json.loads(find_model().ranges.read_text())
+    spoil(content)
+    path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r'mine.ranges.json: no readable ranges .* "claran ranges"'):
         inference.Detector(find_model().config, own_weights, 'cpu')
+    assert main(['ranges', str(own_weights), '--overwrite']) == 0, 'the remedy works'
+    assert inference.Detector(find_model().config, own_weights, 'cpu').precision == 'int8'
+
+
+def test_an_old_torch_does_not_tell(inference, own_weights, monkeypatch):
+    own_weights.with_suffix('.ranges.json').write_text(find_model().ranges.read_text())
+    monkeypatch.delattr(torch.cpu, 'get_capabilities', raising=False)
+    assert inference.Detector(find_model().config, own_weights, 'cpu').precision != 'int8'
 
 
 def test_a_model_of_other_parts_has_no_ranges(require_detector):

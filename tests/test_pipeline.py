@@ -480,7 +480,7 @@ def test_boxes_come_back_to_where_the_picture_was_taken(untrained, field, files)
 
     sky = Sky(read_image(files.image))
     centres = np.array([[60.0, 80.0], [110.0, 95.0]])
-    found = untrained.look(sky, centres)
+    (found,) = untrained.look_in_turn([(sky, centres)])
     for number, centre in enumerate(centres):
         picture = FUSIONS['S'](sky.cut(centre).radio, None, rms=1.0)
         (seen,) = untrained.detector(picture[None])
@@ -508,7 +508,7 @@ def test_views_see_the_same_in_eight_orientations(files):
     associator.detector = SimpleNamespace(method='S', fusion_options={}, in_batches=in_batches)
     associator.views = VIEWS[8]
     centres = np.array([[60.0, 80.0], [110.0, 95.0]])
-    found = associator.look(sky, centres)
+    (found,) = associator.look_in_turn([(sky, centres)])
     assert found.field.tolist() == list(range(16))
     assert len({picture.tobytes() for picture in seen}) == 16
     for part in (found.boxes[:8], found.boxes[8:]):

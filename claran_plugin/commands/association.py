@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> None:
         views=args.views,
         precision=args.precision,
     )
+    associator.load()  # its faults are told before PyBDSF's time is spent
     log.line(f'{args.image}: PyBDSF looks for components')
     listed = pipeline.pybdsf_list(radio, image_stem(args.image), args.kind, dict(args.pybdsf))
     with listed as (radio, catalogue):

@@ -4,12 +4,12 @@ import argparse
 import ast
 from typing import Any
 
+from claran_plugin.models import PRECISIONS
+
 FORMATS = ('fits', 'votable', 'csv', 'ascii.ecsv')
 """Keys of `catalogue_writing.FORMATS`, whose import takes too long here."""
 SURVEYS = ('first', 'nvss', 'vlass', 'lotss', 'emu', 'racs')
 """Keys of `images.SURVEYS`, likewise."""
-PRECISIONS = ('auto', 'half', 'full')
-"""Those of `models.PRECISIONS`, likewise."""
 
 
 def add_command(commands: Any, name: str, text: str, function: str) -> argparse.ArgumentParser:

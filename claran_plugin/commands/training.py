@@ -10,7 +10,7 @@ from pathlib import Path
 
 from claran_plugin.catalogue_writing import atomic_outputs
 from claran_plugin.errors import InputError
-from claran_plugin.models import RANGES, find_config, find_model, known_configs
+from claran_plugin.models import find_config, find_model, known_configs, ranges_beside
 from claran_plugin.progress import Log
 
 
@@ -64,7 +64,7 @@ def ranges(args: argparse.Namespace) -> None:
 
     log = Log(args.quiet)
     found = find_model(args.model, args.weights)
-    path = Path(args.weights).with_suffix(RANGES)
+    path = ranges_beside(args.weights)
     with atomic_outputs([path], overwrite=args.overwrite) as (made,):
         detector = Detector(found.config, found.weights, 'cpu', 'full')
         write_ranges(measure_ranges(detector), detector.weights_hash, made)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from mmdet.models.dense_heads import RPNHead
 from torch import Tensor, nn
@@ -95,8 +96,10 @@ def _half(maps: Tensor) -> Tensor:
 
 def is_fast_on_cpu() -> bool:
     """Tell whether this CPU multiplies numbers of eight bits into sums of 32 (VNNI): others lose digits on the way."""
-    has = torch.cpu.get_capabilities()
-    return 'x86' in torch.backends.quantized.supported_engines and bool(has.get('avx512_vnni') or has.get('avx_vnni'))
+    tell = getattr(torch.cpu, 'get_capabilities', None)  # since torch 2.11
+    if tell is None or 'onednn' not in torch.backends.quantized.supported_engines:
+        return False
+    return bool(tell().get('avx512_vnni') or tell().get('avx_vnni'))
 
 
 def run_in_eight_bits(model: nn.Module, ranges: Ranges) -> None:
@@ -130,18 +133,26 @@ def can_run_in_eight_bits(model: nn.Module) -> bool:
     )
 
 
-def read_ranges(path: str | Path, weights_hash: str) -> dict[str, tuple[float, float]] | None:
-    """Read ranges; None where they belong to other weights.
+def read_ranges(path: str | Path, weights_hash: str, model: nn.Module) -> dict[str, tuple[float, float]] | None:
+    """Read ranges; None where they belong to other weights, or the model is none that can run in eight bits.
 
     Raises
     ------
     InputError
-        Where the file has none.
+        Where the file has none, or not those of all convolutions.
     """
+    if not can_run_in_eight_bits(model):
+        return None
     try:
         content = json.loads(Path(path).read_text())
         ranges = {str(name): (float(low), float(high)) for name, (low, high) in content['ranges'].items()}
-        return ranges if content['weights'] == weights_hash else None
+        if content['weights'] != weights_hash:
+            return None
+        for name in (PICTURE, *(name for group in groups_of(model) for name in group.convolutions)):
+            low, high = ranges[name]
+            if not -np.inf < low < high < np.inf:
+                raise ValueError(f'{name} from {low:g} to {high:g}')
+        return ranges
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
         raise InputError(
             f'{path}: no readable ranges ({err}); measure them anew with "claran ranges", or remove the file'
@@ -161,9 +172,9 @@ class Group(NamedTuple):
     layers: list[tuple[str, nn.Module]]
 
     @property
-    def last(self) -> str:
-        """Name of the last convolution."""
-        return [name for name, layer in self.layers if isinstance(layer, nn.Conv2d)][-1]
+    def convolutions(self) -> list[str]:
+        """Names of the convolutions."""
+        return [name for name, layer in self.layers if isinstance(layer, nn.Conv2d)]
 
 
 def groups_of(model: nn.Module) -> Iterator[Group]:
@@ -175,12 +186,14 @@ def groups_of(model: nn.Module) -> Iterator[Group]:
 
     stages = []
     for number, stage in enumerate(model.backbone.stages):
-        before = stages[-1].last if stages else PICTURE
+        before = stages[-1].convolutions[-1] if stages else PICTURE
         stages.append(Group(model.backbone.stages, str(number), [before], working(stage)))
     yield from stages
-    neck = Group(model.neck, 'mix', [stages[k].last for k in model.backbone.out_stages], working(model.neck.mix))
+    neck = Group(
+        model.neck, 'mix', [stages[k].convolutions[-1] for k in model.backbone.out_stages], working(model.neck.mix)
+    )
     yield neck
-    yield Group(model.rpn_head, 'rpn_conv', [neck.last], working([model.rpn_head.rpn_conv]))
+    yield Group(model.rpn_head, 'rpn_conv', neck.convolutions[-1:], working([model.rpn_head.rpn_conv]))
 
 
 def _steps(low: float, high: float) -> tuple[float, int]:

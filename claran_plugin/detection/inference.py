@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from claran_plugin.detection import eight_bits, mixed_precision
 from claran_plugin.errors import InputError
-from claran_plugin.models import PRECISIONS, RANGES
+from claran_plugin.models import PRECISIONS, ranges_beside
 from claran_plugin.morphology import CLASSES
 
 HALVED = ('backbone', 'neck', 'rpn_head.rpn_conv', 'roi_head.bbox_head')
@@ -59,6 +59,8 @@ class Detector:
     """
 
     def __init__(self, config: str | Path, weights: str | Path, device: str = 'auto', precision: str = 'auto') -> None:
+        if precision not in PRECISIONS:
+            raise InputError(f'{precision}: not a precision; give one of {", ".join(PRECISIONS)} with --precision')
         self.device = _device(device)
         self.weights_hash, state = read_weights(weights)
         self.config = _read_config(config)
@@ -69,11 +71,13 @@ class Detector:
         # rounding. The model moves to the device when it is first used: PyBDSF forks, which is safest before CUDA
         # starts.
         self.model = fuse_conv_bn(self.model.eval()).to(memory_format=torch.channels_last)
-        ranges = _ranges(Path(weights).with_suffix(RANGES), self.weights_hash)
-        fits = ranges is not None and eight_bits.can_run_in_eight_bits(self.model)
-        self.precision = _precision(precision, self.device, fits)
-        if ranges is not None and self.precision == 'int8':
-            eight_bits.run_in_eight_bits(self.model, ranges)
+        self.precision = _precision(precision, self.device)
+        beside = ranges_beside(weights)
+        if precision == 'auto' and self.device.type == 'cpu' and beside.is_file() and eight_bits.is_fast_on_cpu():
+            ranges = eight_bits.read_ranges(beside, self.weights_hash, self.model)
+            if ranges is not None:
+                eight_bits.run_in_eight_bits(self.model, ranges)
+                self.precision = 'int8'
         if self.precision in ('int8', 'bfloat16') and mixed_precision.is_fast_on_cpu():
             parts = HALVED if self.precision == 'bfloat16' else HALVED_STILL
             modules = dict(self.model.named_modules())
@@ -178,10 +182,6 @@ def read_weights(path: str | Path) -> tuple[str, dict[str, torch.Tensor]]:
     return digest, {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
-def _ranges(path: Path, weights_hash: str) -> eight_bits.Ranges | None:
-    return eight_bits.read_ranges(path, weights_hash) if path.is_file() else None
-
-
 def save_weights(checkpoint: str | Path, path: str | Path) -> None:
     """Strip a training checkpoint to its weights in half precision, which `read_weights` reads.
 
@@ -262,15 +262,11 @@ def _input_size(config: Config) -> int:
     return int(step['scale'][0]) if step else 132
 
 
-def _precision(name: str, device: torch.device, eight_bits_fit: bool) -> str:
-    if name not in PRECISIONS:
-        raise InputError(f'{name}: not a precision; give one of {", ".join(PRECISIONS)} with --precision')
+def _precision(name: str, device: torch.device) -> str:
     if name == 'full':
         return 'float32'
     if device.type == 'cuda':
         return 'float16'
-    if name == 'auto' and eight_bits_fit and eight_bits.is_fast_on_cpu():
-        return 'int8'
     return 'bfloat16' if mixed_precision.is_fast_on_cpu() else 'float32'
 
 

@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         report(
             'claran --help', timed(lambda: subprocess.run(help_command, check=True, capture_output=True))[0], seconds
         )
-        start, associator = timed(pipeline.Associator)
+        associator = pipeline.Associator()
+        start, _ = timed(associator.load)
         report('loading the model', start, seconds)
         inside, result = timed(lambda: pipeline.associate(radio, catalogue, associator=associator))
         report('association, loaded', inside, seconds)

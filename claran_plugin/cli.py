@@ -4,7 +4,9 @@
 Anything but a fault in the input is a bug, and shows its traceback.
 """
 
+import atexit
 import contextlib
+import gc
 import importlib
 import shlex
 import sys
@@ -37,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     args = make_parser().parse_args(argv)
     args.command_line = shlex.join(['claran', *argv])
+    atexit.register(gc.freeze)  # or the interpreter walks over all that the detector's libraries have made, for a second
     try:
         with _warnings_in_one_line():
             # Only now, as it takes a second: help, version and wrong usage should not wait for it.

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     args = make_parser().parse_args(argv)
     args.command_line = shlex.join(['claran', *argv])
-    atexit.register(gc.freeze)  # or the interpreter walks over all that the detector's libraries have made, for a second
+    atexit.register(gc.freeze)  # or all that the detector's libraries have made is walked over at the end, for a second
     try:
         with _warnings_in_one_line():
             # Only now, as it takes a second: help, version and wrong usage should not wait for it.

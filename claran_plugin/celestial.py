@@ -20,6 +20,7 @@ from claran_plugin.errors import InputError, InputWarning
 LIKE_ICRS = 0.1 * u.arcsec
 """A frame that differs by less is ICRS: FK5 of J2000 does by 0.02"."""
 KNOWN_LONGITUDES = ('RA', 'GLON')
+"""First letters of CTYPE of the frames that are understood."""
 ANGLE_STEP = 1 * u.arcsec
 
 

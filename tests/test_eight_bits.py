@@ -157,5 +157,5 @@ def test_a_model_of_other_parts_has_no_ranges(require_detector):
 
     init_default_scope('mmdet')
     model = MODELS.build(Config.fromfile(config_folder() / 'claran_compact.py').model)
-    with pytest.raises(InputError, match='cannot run in eight bits'):  # its batch normalisation is not folded in
-        measure_ranges(SimpleNamespace(model=model))
+    with pytest.raises(InputError, match=r'odd\.py: this model cannot run in eight bits'):  # its batch normalisation is not folded in
+        measure_ranges(SimpleNamespace(model=model, config=SimpleNamespace(filename='odd.py')))

@@ -97,13 +97,19 @@ def dense(n, per_component, reach, seed=1):
     return ordered, evidence, np.arange(n)
 
 
-def test_a_hundred_thousand_components_in_seconds():
+def many(number):
+    """Sets and evidence of some clusters of ten components."""
     clusters = [dense(10, 3, 5, seed) for seed in range(20)]
     sets, evidence = [], []
-    for number in range(10_000):
-        some, theirs, _ = clusters[number % 20]
-        sets += [frozenset(member + 10 * number for member in members) for members in some]
+    for k in range(number):
+        some, theirs, _ = clusters[k % 20]
+        sets += [frozenset(member + 10 * k for member in members) for members in some]
         evidence += theirs.tolist()
+    return sets, evidence
+
+
+def test_a_hundred_thousand_components_in_seconds():
+    sets, evidence = many(10_000)
     start = time.process_time()
     solved = SetPartition(sets, np.array(evidence), np.arange(100_000))
     seconds = time.process_time() - start
@@ -112,12 +118,7 @@ def test_a_hundred_thousand_components_in_seconds():
 
 
 def test_poor_sets_of_everything_neither_slow_it_down_nor_change_it():
-    clusters = [dense(10, 3, 5, seed) for seed in range(20)]
-    sets, evidence = [], []
-    for number in range(1000):
-        some, theirs, _ = clusters[number % 20]
-        sets += [frozenset(member + 10 * number for member in members) for members in some]
-        evidence += theirs.tolist()
+    sets, evidence = many(1000)
     island = np.arange(10_000)
     alone = SetPartition(sets, np.array(evidence), island)
     start = time.process_time()

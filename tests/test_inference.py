@@ -342,10 +342,11 @@ def test_lower_precision_sees_the_same_sources(inference, monkeypatch, name, giv
                 same.append(twin.argmax() == scores.argmax())
                 differences.append(abs(twin - scores).max())
     assert len(same) > 150
-    assert np.mean(same) >= 0.985
+    assert np.mean(same) >= (0.99 if name == DEFAULT else 0.985)
     assert np.median(differences) < 0.005
     assert np.quantile(differences, 0.98) < most
-    assert np.mean(np.array(differences) > 0.25) <= 0.02
+    above = np.mean(np.array(differences) > 0.25)
+    assert above == 0 if name == DEFAULT else above <= 0.02
 
 
 def draw_subject(rng, name):

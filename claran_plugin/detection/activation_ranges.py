@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from claran_plugin.datasets.training_data import WIDE, simulated
 from claran_plugin.detection.eight_bits import PICTURE, STEPS, Ranges, can_run_in_eight_bits, groups_of
-from claran_plugin.detection.inference import batches
+from claran_plugin.detection.inference import Detector, batches
 from claran_plugin.errors import InputError
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
 from claran_plugin.subjects import FIELD_PIXELS
@@ -19,13 +19,17 @@ from claran_plugin.subjects import FIELD_PIXELS
 N_EXAMPLES, SEED, BATCH = 96, 20190101, 16
 
 
-def measure_ranges(detector: Any) -> dict[str, tuple[float, float]]:
+def measure_ranges(detector: Detector) -> dict[str, tuple[float, float]]:
     """Measure the ranges of what a detector's convolutions give, on simulated fields of view.
 
     Parameters
     ----------
     detector : inference.Detector
         In full precision.
+
+    Returns
+    -------
+    dict of convolution name, and of `eight_bits.PICTURE`, to (low, high)
 
     Raises
     ------
@@ -34,7 +38,10 @@ def measure_ranges(detector: Any) -> dict[str, tuple[float, float]]:
     """
     model = detector.model
     if not can_run_in_eight_bits(model):
-        raise InputError('this model cannot run in eight bits, only ones built like the bundled compact one can')
+        raise InputError(
+            f'{detector.config.filename}: this model cannot run in eight bits, only ones built like the bundled compact one '
+            'can; use its weights without ranges'
+        )
     preprocessor = model.data_preprocessor
     extremes = [(value - preprocessor.mean) / preprocessor.std for value in (0, STEPS)]
     ranges = {PICTURE: (float(extremes[0].min()), float(extremes[1].max()))}

@@ -157,5 +157,6 @@ def test_a_model_of_other_parts_has_no_ranges(require_detector):
 
     init_default_scope('mmdet')
     model = MODELS.build(Config.fromfile(config_folder() / 'claran_compact.py').model)
-    with pytest.raises(InputError, match=r'odd\.py: this model cannot run in eight bits'):  # its batch normalisation is not folded in
+    # its batch normalisation is not folded in
+    with pytest.raises(InputError, match=r'odd\.py: this model cannot run in eight bits'):
         measure_ranges(SimpleNamespace(model=model, config=SimpleNamespace(filename='odd.py')))

@@ -39,8 +39,8 @@ def measure_ranges(detector: Detector) -> dict[str, tuple[float, float]]:
     model = detector.model
     if not can_run_in_eight_bits(model):
         raise InputError(
-            f'{detector.config.filename}: this model cannot run in eight bits, only ones built like the bundled compact one '
-            'can; use its weights without ranges'
+            f'{detector.config.filename}: this model cannot run in eight bits, only ones built like the '
+            'bundled compact one can; use its weights without ranges'
         )
     preprocessor = model.data_preprocessor
     extremes = [(value - preprocessor.mean) / preprocessor.std for value in (0, STEPS)]

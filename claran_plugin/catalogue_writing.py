@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def atomic_outputs(paths: Sequence[str | Path], *, overwrite: bool = False) -> I
         Where an output exists and may not be overwritten, or cannot be written.
     """
     targets = check_outputs(paths, overwrite=overwrite)
-    temporary = [target.with_name(f'.{os.getpid()}-{target.name}') for target in targets]
+    temporary = [target.with_name(f'.{os.getpid()}-{target.name}') for target in targets]  # see `remove_leftovers`
     made: list[Path] = []
     try:
         for folder in {target.parent for target in targets}:
@@ -97,6 +98,16 @@ def atomic_outputs(paths: Sequence[str | Path], *, overwrite: bool = False) -> I
         if isinstance(err, OSError):
             raise InputError(f'{targets[0].parent}: cannot write there ({err}); choose another folder with -o') from err
         raise
+
+
+def remove_leftovers(paths: Iterable[str | Path]) -> None:
+    """Remove what `atomic_outputs` left beside output files when it was killed; nobody may be writing them now."""
+    names = {(Path(path).parent, Path(path).name) for path in paths}
+    for folder in {parent for parent, _ in names}:
+        for left in folder.glob('.*'):
+            parts = re.fullmatch(r'\.\d+-(.+?)(\.old)?', left.name)
+            if parts and (folder, parts[1]) in names:
+                left.unlink(missing_ok=True)
 
 
 def _make_folder(folder: Path) -> list[Path]:

@@ -221,7 +221,9 @@ def test_a_run_that_is_killed_is_gone_on_with(images, reference, tmp_path):
     done = finished(output)
     assert 2 <= done < N_IMAGES
     assert not list(output.glob('*.parquet'))
-    dates = {path: path.stat().st_mtime_ns for path in output.glob('per_image/*.fits')}
+    dates = {path: path.stat().st_mtime_ns for path in output.glob('per_image/f*.fits')}
+    for name in ('.123-f7.components.fits', '.123-f0.sources.fits.old'):  # as if it had been killed while writing
+        (output / 'per_image' / name).write_bytes(b'SIMPLE')
     code, _, err = run(images, output, '--workers', '2')
     assert code == 1
     assert 'exists already; give --resume to go on with it' in err

@@ -4,9 +4,10 @@ import argparse
 import shlex
 from pathlib import Path
 
-from claran_plugin.catalogue_writing import check_outputs
+from claran_plugin.catalogue_writing import check_outputs, remove_leftovers
 from claran_plugin.errors import InputError
 from claran_plugin.progress import Log
+from claran_plugin.results import result_paths
 from claran_plugin.survey.cluster import process_all
 from claran_plugin.survey.listing import read_list
 from claran_plugin.survey.manifest import Manifest
@@ -57,6 +58,8 @@ def survey(args: argparse.Namespace) -> None:
     names = [pointing.name for pointing in pointings]
     manifest.finish(names)
     done = [manifest.rows[name] for name in names if manifest.rows[name]['state'] == DONE]
+    # Workers may have died while they wrote.
+    remove_leftovers(path for name in names for path in result_paths(settings.output, name))
     merged = merge(folder, done)
     for name, error in merged.unreadable.items():
         manifest.add(manifest.rows[name] | dict(state=FAILED, error=error))

@@ -8,7 +8,7 @@ probability is the mean over all fields that could see it.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,11 @@ UNSEEN_PROBABILITY = 0.02
 """Probability of a hypothesis in a field of view that shows its components but did not find it."""
 VIEW_PIX = 33.0
 """How fast a field of view loses weight with the distance of a source from its middle, field pixels."""
+NEAR = 0.55
+"""How far from its middle, in sides of a field of view, components are asked whether a box in it holds them."""
+TILE = 40
+"""Side, in sides of a field of view, of the parts of an image whose detections are worked on at once: what is kept of
+each on the way is then bounded."""
 CERTAIN = 8.0
 """Log odds beyond which nothing is added."""
 
@@ -140,48 +145,99 @@ def claims(
     surroundings : Surroundings, optional
         Without, a box claims all islands that it holds.
     """
-    total = detections.probabilities.sum(axis=1)
-    keep = total > MIN_PROBABILITY
-    boxes, probabilities, field = (part[keep] for part in detections)
-    # set -> field of view -> its likeliest detection, how likely that is the set, logarithm of how surely it holds it
-    found: dict[frozenset[int], dict[int, tuple[int, float, float]]] = defaultdict(dict)
-    islands = members_of(components.island)
-    division = None if surroundings is None else Division(surroundings, len(islands))
-    middles = cKDTree(centres)
-    near = cKDTree(components.xy).query_ball_point(centres, step * field_pixels / 2 * 1.1, p=np.inf)
-    claimed_by: dict[int, _Claimed] = {}
-    for number, indices in members_of(field).items():
-        if near[number]:
-            local = np.array(sorted(near[number]))
-            claimed_by.update(zip(indices.tolist(), _claimed(components, local, boxes[indices], islands), strict=True))
-    divided = _divided(claimed_by, boxes, probabilities, division)
-    for index, claimed in claimed_by.items():
-        number, whole = int(field[index]), float(probabilities[index].sum())
-        sets = claimed.wholes(divided.get(index), whole, islands) + claimed.piecemeal(whole)
-        for members, probability, certainty in sets:
-            known = found[members].get(number)
-            if known is None or probability > known[1]:
-                found[members][number] = index, probability, certainty
-    hypotheses = []
-    for members, views in found.items():
-        xy = components.xy[list(members)]
-        middle = (xy.min(axis=0) + xy.max(axis=0)) / 2
-        reach = step * field_pixels / 2 * 0.95 - (xy.max(axis=0) - middle)
-        around = middles.query_ball_point(middle, max(reach.max(), 0), p=np.inf)
+    keep = detections.probabilities.sum(axis=1) > MIN_PROBABILITY
+    if not keep.all():
+        detections = Detections(*(part[keep] for part in detections))
+    seen = _Seen(components, detections, centres, step, field_pixels, surroundings)
+    return [hypothesis for low, high in _tiles(centres, TILE * seen.side) for hypothesis in seen.hypotheses(low, high)]
+
+
+def _tiles(centres: NDArray, side: float) -> Iterator[tuple[NDArray, NDArray]]:
+    """Divide the plane into squares around some points (m, 2), those at the margin without end: their corners."""
+    if not len(centres):
+        return
+    origin = centres.min(axis=0)
+    last = np.floor((centres.max(axis=0) - origin) / side)
+    for number in np.ndindex(*(int(n) + 1 for n in last)):
+        low, high = origin + np.array(number) * side, origin + (np.array(number) + 1) * side
+        yield np.where(np.array(number) == 0, -np.inf, low), np.where(number == last, np.inf, high)
+
+
+class _Seen:
+    """What was seen, and in which fields of view; parameters as of `claims`, `side` is that of a field."""
+
+    def __init__(
+        self,
+        components: Components,
+        detections: Detections,
+        centres: NDArray,
+        step: float,
+        field_pixels: int,
+        surroundings: Surroundings | None,
+    ) -> None:
+        self.components, self.detections, self.surroundings = components, detections, surroundings
+        self.centres, self.step, self.side = centres, step, step * field_pixels
+        self.islands = members_of(components.island)
+        self.of_field = members_of(detections.field)
+        self.middles, self.places = cKDTree(centres), cKDTree(components.xy)
+        # A set's middle is no farther from its field: of an island that a box claims, parts may lie outside.
+        widths = [float(np.ptp(components.xy[members], axis=0).max()) for members in self.islands.values()]
+        self.margin = NEAR * self.side + max(widths, default=0.0)
+
+    def hypotheses(self, low: NDArray, high: NDArray) -> list[Hypothesis]:
+        """Give those of sets whose middle (x, y) is in a rectangle."""
+        near = np.all((self.centres >= low - self.margin) & (self.centres < high + self.margin), axis=1)
+        hypotheses = []
+        for members, views in self._found(np.flatnonzero(near)).items():
+            xy = self.components.xy[list(members)]
+            first, last = xy.min(axis=0), xy.max(axis=0)
+            middle = (first + last) / 2
+            if np.all((low <= middle) & (middle < high)):
+                hypotheses.append(self._hypothesis(members, views, middle, last - middle))
+        return hypotheses
+
+    def _found(self, fields: NDArray) -> '_Found':
+        """Give the sets that are claimed in some fields (numbers)."""
+        boxes, probabilities, field = self.detections
+        division = None if self.surroundings is None else Division(self.surroundings, len(self.islands))
+        claimed_by: dict[int, _Claimed] = {}
+        numbers = [number for number in fields.tolist() if number in self.of_field]
+        around = self.places.query_ball_point(self.centres[numbers], NEAR * self.side, p=np.inf) if numbers else []
+        for number, local in zip(numbers, around, strict=True):
+            if local:
+                indices = self.of_field[number]
+                all_claimed = _claimed(self.components, np.array(sorted(local)), boxes[indices], self.islands)
+                claimed_by.update(zip(indices.tolist(), all_claimed, strict=True))
+        divided = _divided(claimed_by, boxes, probabilities, division)
+        found: _Found = defaultdict(dict)
+        for index, claimed in claimed_by.items():
+            number, whole = int(field[index]), float(probabilities[index].sum())
+            sets = claimed.wholes(divided.get(index), whole, self.islands) + claimed.piecemeal(whole)
+            for members, probability, certainty in sets:
+                known = found[members].get(number)
+                if known is None or probability > known[1]:
+                    found[members][number] = index, probability, certainty
+        return found
+
+    def _hypothesis(
+        self, members: frozenset[int], views: dict[int, tuple[int, float, float]], middle: NDArray, half: NDArray
+    ) -> Hypothesis:
+        """Take the mean over the fields that show a set (half as wide as `half`) around a point."""
+        centres = self.centres
+        reach = self.side / 2 * 0.95 - half
+        around = self.middles.query_ball_point(middle, max(reach.max(), 0), p=np.inf)
         shown = [f for f in around if np.all(np.abs(centres[f] - middle) < reach)]
         seen = sorted(set(shown) | set(views))
-        offset = dict(zip(seen, np.abs(centres[seen] - middle).max(axis=1) / step, strict=True))
+        offset = dict(zip(seen, np.abs(centres[seen] - middle).max(axis=1) / self.step, strict=True))
         weight = np.exp(-((np.array([*offset.values()]) / VIEW_PIX) ** 2)) + 1e-6
         background = np.full(len(CLASSES), UNSEEN_PROBABILITY / len(CLASSES))
+        probabilities = self.detections.probabilities
         values = np.array([probabilities[views[f][0]] if f in views else background for f in seen])
         mean = np.average(values, axis=0, weights=weight)
         likely = float(np.average([views[f][1] if f in views else UNSEEN_PROBABILITY for f in seen], weights=weight))
         certainty = max(sure for _, _, sure in views.values())
-        box = boxes[views[min(views, key=lambda f: offset[f])][0]]
-        hypotheses.append(
-            Hypothesis(members, log_odds(likely) + certainty, mean, box, likely, certainty, len(seen), len(views))
-        )
-    return hypotheses
+        box = self.detections.boxes[views[min(views, key=lambda f: offset[f])][0]].copy()  # the others may be let go
+        return Hypothesis(members, log_odds(likely) + certainty, mean, box, likely, certainty, len(seen), len(views))
 
 
 def members_of(island: NDArray) -> dict[int, NDArray]:
@@ -191,6 +247,8 @@ def members_of(island: NDArray) -> dict[int, NDArray]:
     return {} if not len(order) else dict(zip(numbers.tolist(), np.split(order, first[1:]), strict=True))
 
 
+_Found = dict[frozenset[int], dict[int, tuple[int, float, float]]]
+"""set -> field of view -> its likeliest detection, how likely that is the set, logarithm of how surely it holds it"""
 Divided = tuple[Sequence[tuple[int, ...]], Sequence[float]]
 
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_association import FIELD, components, sources
 
+from claran_plugin import claims as claims_module
 from claran_plugin.association import associate
 from claran_plugin.claims import Detections, claims
 from claran_plugin.division import Surroundings
@@ -116,3 +117,30 @@ def test_any_number_of_islands_in_a_box():
     found = claims(parts, detection([0, 0, 132, 132], '3C_3P'), CENTRE, 1.0, FIELD, around)
     assert found
     assert all(np.isfinite(h.evidence) and 0 <= h.probability <= 1 for h in found)
+
+
+def test_parts_of_an_image_give_what_it_gives_as_a_whole(monkeypatch):
+    rng = np.random.default_rng(9)
+    parts = components([tuple(xy) for xy in rng.uniform(0, 900, (250, 2))])
+    # islands of several components, some much wider than a part
+    parts = parts._replace(island=np.where(np.arange(250) < 60, np.arange(250) % 12, np.arange(250)))
+    boxes = {i: square(*parts.xy[parts.island == i].mean(axis=0)) for i in np.unique(parts.island).tolist()}
+    around = Surroundings({i: {i + 1: box} for i, box in boxes.items()}, boxes, 810000.0)
+    centres = rng.uniform(0, 900, (200, 2))
+    field = np.repeat(np.arange(200), 4)
+    corner = centres[field] + rng.uniform(-66, 20, (800, 2))
+    found = Detections(
+        np.concatenate([corner, corner + rng.uniform(10, 90, (800, 1))], axis=1),
+        rng.dirichlet(np.ones(7), 800)[:, :6],
+        field,
+    )
+
+    def told():
+        made = claims(parts, found, centres, 1.0, FIELD, around)
+        assert len({h.members for h in made}) == len(made)
+        return {h.members: (h.evidence, h.n_shown, h.n_found, *h.probabilities, *h.box) for h in made}
+
+    whole = told()
+    monkeypatch.setattr(claims_module, 'TILE', 1.5)
+    assert told() == whole
+    assert len(whole) > 250

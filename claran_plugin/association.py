@@ -1,8 +1,8 @@
 """Detections and components -> an exact partition of the components into physical sources.
 
 The partition chosen is the one of greatest total evidence: the sum of the log odds of its hypotheses (`claims`), where
-a source finder's island as a whole has zero at least, claimed or not, unless it is a part of a larger set that has
-evidence of its own (`_limited`).
+a source finder's island as a whole has zero at least, claimed or not, unless it is a part of a set that is likelier
+than not (`_defaults`, `_limited`).
 """
 
 from collections import defaultdict
@@ -25,8 +25,10 @@ from claran_plugin.division import Surroundings
 from claran_plugin.exact_partition import SetPartition
 from claran_plugin.morphology import CLASSES
 
-SHOWN_TOGETHER = 4.0
+SHOWN_TOGETHER = 2.0
 """The evidence of a part and that of a whole that the same fields of view show add up to this at most."""
+LEAST_EVIDENCE = -3.0
+"""Of an island as a whole that is surely a part of something."""
 
 
 class Partition(NamedTuple):
@@ -88,7 +90,7 @@ def partition(components: Components, found: Sequence[Hypothesis], larger: Seque
     n = len(components.xy)
     if not n:
         return Partition(np.zeros(0, int), [], np.zeros(0))
-    best = {hypothesis.members: hypothesis for hypothesis in _defaults(components.island)}
+    best = {hypothesis.members: hypothesis for hypothesis in _defaults(components.island, [*found, *larger])}
     for hypothesis in found:
         known = best.get(hypothesis.members)
         if known is not None:  # it needs no detection to exist, so a poor one does not tell against it
@@ -110,15 +112,24 @@ def partition(components: Components, found: Sequence[Hypothesis], larger: Seque
     return Partition(labels, [chosen[i] for i in order], margins[order], considered)
 
 
-def _defaults(island: NDArray) -> list[Hypothesis]:
-    """Give the hypotheses that need no detection: each island as it is, and each component by itself."""
+def _defaults(island: NDArray, seen: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """Give the hypotheses that need no detection: each island as it is, and each component by itself.
+
+    An island is as likely as the likeliest set that has components of it (and is not itself) is unlikely.
+    """
     nothing = np.zeros(len(CLASSES))
+    islands = {name: frozenset(members.tolist()) for name, members in members_of(island).items()}
+    most: dict[int, float] = defaultdict(float)
+    for hypothesis in seen:
+        if hypothesis.evidence > 0:
+            for name in set(island[list(hypothesis.members)].tolist()):
+                if hypothesis.members != islands[name]:
+                    most[name] = max(most[name], hypothesis.evidence)
     defaults = []
-    for together in members_of(island).values():
-        members = together.tolist()
-        defaults.append(Hypothesis(frozenset(members), 0.0, nothing, None))
+    for name, members in islands.items():
+        defaults.append(Hypothesis(members, max(-most[name], LEAST_EVIDENCE), nothing, None))
         if len(members) > 1:
-            defaults += [Hypothesis(frozenset([m]), -SPLIT_PENALTY, nothing, None) for m in members]
+            defaults += [Hypothesis(frozenset([m]), -SPLIT_PENALTY, nothing, None) for m in sorted(members)]
     return defaults
 
 

@@ -148,7 +148,7 @@ def claims(
     keep = detections.probabilities.sum(axis=1) > MIN_PROBABILITY
     if not keep.all():
         detections = Detections(*(part[keep] for part in detections))
-    seen = _Seen(components, detections, centres, step, field_pixels, surroundings)
+    seen = Seen(components, detections, centres, step, field_pixels, surroundings)
     return [hypothesis for low, high in _tiles(centres, TILE * seen.side) for hypothesis in seen.hypotheses(low, high)]
 
 
@@ -163,7 +163,7 @@ def _tiles(centres: NDArray, side: float) -> Iterator[tuple[NDArray, NDArray]]:
         yield np.where(np.array(number) == 0, -np.inf, low), np.where(number == last, np.inf, high)
 
 
-class _Seen:
+class Seen:
     """What was seen, and in which fields of view; parameters as of `claims`, `side` is that of a field."""
 
     def __init__(
@@ -200,14 +200,7 @@ class _Seen:
         """Give the sets that are claimed in some fields (numbers)."""
         boxes, probabilities, field = self.detections
         division = None if self.surroundings is None else Division(self.surroundings, len(self.islands))
-        claimed_by: dict[int, _Claimed] = {}
-        numbers = [number for number in fields.tolist() if number in self.of_field]
-        around = self.places.query_ball_point(self.centres[numbers], NEAR * self.side, p=np.inf) if numbers else []
-        for number, local in zip(numbers, around, strict=True):
-            if local:
-                indices = self.of_field[number]
-                all_claimed = _claimed(self.components, np.array(sorted(local)), boxes[indices], self.islands)
-                claimed_by.update(zip(indices.tolist(), all_claimed, strict=True))
+        claimed_by = self.claimed(fields)
         divided = _divided(claimed_by, boxes, probabilities, division)
         found: _Found = defaultdict(dict)
         for index, claimed in claimed_by.items():
@@ -218,6 +211,20 @@ class _Seen:
                 if known is None or probability > known[1]:
                     found[members][number] = index, probability, certainty
         return found
+
+    def claimed(self, fields: NDArray) -> 'dict[int, Claimed]':
+        """Give what the detections (numbers) in some fields (numbers) claim."""
+        claimed_by: dict[int, Claimed] = {}
+        numbers = [number for number in fields.tolist() if number in self.of_field]
+        around = self.places.query_ball_point(self.centres[numbers], NEAR * self.side, p=np.inf) if numbers else []
+        for number, local in zip(numbers, around, strict=True):
+            if local:
+                indices = self.of_field[number]
+                all_claimed = _claimed(
+                    self.components, np.array(sorted(local)), self.detections.boxes[indices], self.islands
+                )
+                claimed_by.update(zip(indices.tolist(), all_claimed, strict=True))
+        return claimed_by
 
     def _hypothesis(
         self, members: frozenset[int], views: dict[int, tuple[int, float, float]], middle: NDArray, half: NDArray
@@ -252,7 +259,7 @@ _Found = dict[frozenset[int], dict[int, tuple[int, float, float]]]
 Divided = tuple[Sequence[tuple[int, ...]], Sequence[float]]
 
 
-class _Claimed(NamedTuple):
+class Claimed(NamedTuple):
     """What a box claims.
 
     `held` are the islands that it claims as wholes, with the share that it holds of each, and `certainty` the logarithm
@@ -294,7 +301,7 @@ class _Claimed(NamedTuple):
 
 
 def _divided(
-    claimed_by: Mapping[int, _Claimed], boxes: NDArray, probabilities: NDArray, division: Division | None
+    claimed_by: Mapping[int, Claimed], boxes: NDArray, probabilities: NDArray, division: Division | None
 ) -> dict[int, Divided]:
     """Divide the detections that claim several islands, those of the same islands together."""
     alike: dict[frozenset[int], list[int]] = defaultdict(list)
@@ -304,13 +311,12 @@ def _divided(
     divided: dict[int, Divided] = {}
     for held, indices in alike.items():
         assert division is not None
-        total = probabilities[indices].sum(axis=1, keepdims=True)
-        choices, shares = division.shares(held, boxes[indices], probabilities[indices] / total)
+        choices, shares = division.shares(held, boxes[indices], probabilities[indices])
         divided.update((index, (choices, portions)) for index, portions in zip(indices, shares.tolist(), strict=True))
     return divided
 
 
-def _claimed(components: Components, local: NDArray, boxes: NDArray, islands: Mapping[int, NDArray]) -> list[_Claimed]:
+def _claimed(components: Components, local: NDArray, boxes: NDArray, islands: Mapping[int, NDArray]) -> list[Claimed]:
     """Find what each of some boxes (d, 4) claims of the components `local` (indices)."""
     share = flux_shares(Components(*(part[local] for part in components)), boxes).T
     names, own = np.unique(components.island[local], return_inverse=True)
@@ -332,7 +338,7 @@ def _claimed(components: Components, local: NDArray, boxes: NDArray, islands: Ma
     n_broken = ((number > 0) & (number < size)).sum(axis=1)
     single_certainty = np.log(np.maximum(share, 1 - share)).sum(axis=1)
     return [
-        _Claimed(
+        Claimed(
             {int(names[k]): float(inside[d, k]) for k in np.flatnonzero(claims_whole[d])},
             float(certainty[d]),
             frozenset(local[alone[d]].tolist()) if n_broken[d] else frozenset(),

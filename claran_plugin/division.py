@@ -2,7 +2,8 @@
 
 ClaRAN's boxes are square, so unrelated neighbours lie inside some. What decides among the subsets of the islands in a
 box is how well the box and the number of components that the detector sees fit those of the subset, how many unrelated
-neighbours such a box holds on average in this image, and how seldom a source has islands too faint to be counted.
+neighbours such a box holds on average in this image, whether what is left out lies between what is not, and how much
+of the flux the set has. How much each of these counts for was fitted (`benchmarks/division.py`).
 """
 
 import itertools
@@ -17,26 +18,88 @@ from claran_plugin.morphology import CLASSES, box_around, components_of
 
 MOST_DIVIDED = 6
 """Of a box's islands, only so many, the brightest, are left out one by one; the others go with the whole."""
-WRONG_NUMBER = 0.2
-"""By which factor a set is less likely for each component more or fewer than the detector sees."""
 MOST_WRONG = 20
 """Differences in number beyond which it does not matter any more."""
-FITTING_IOU = 0.8
-"""A set whose box overlaps the detector's as much as this fits as well as can be told."""
-IOU_POWER = 1.5
-"""How fast a set gets unlikely as its box overlaps the detector's less."""
-COARSE_IOU_POWER = 4.0
-"""The same on a coarser sky."""
-FAINT_MEMBER = 0.1
-"""How likely a source has an island that is too faint to be counted as a component."""
-STRANGER = 0.4
-"""Unrelated islands in a box, as a fraction of those at the image's mean density; at most one, at least 0.01."""
-UNRESOLVED_MEMBER = 0.3
-"""How likely a source that is much larger than the beam has an island that is not."""
+FITTING_IOU, LEAST_FIT = 0.8, 0.05
+"""A set whose box overlaps the detector's as much as the first fits as well as can be told; one less than the second
+times that, as badly."""
+LEAST_STRANGERS = 0.002
+"""The image's mean density may be too low for where an island lies."""
+BETWEEN = 0.15
+"""How much longer the way between two islands may be that leads over a third one between them, as a fraction."""
+LEAST_KEPT = 0.02
+"""A set with less than this of the flux in a box is as unlikely as one with this."""
 SEEN = np.array([components_of(name) for name in CLASSES])
 """Components that each class has."""
 MOST_SEEN = SEEN.max()
 """On a coarser sky this stands for any larger number, too."""
+
+
+class DivisionModel(NamedTuple):
+    """Parameters of the conditional logit (McFadden 1974) that divides a detection among sets: units of log odds.
+
+    Attributes
+    ----------
+    fewer, more : float
+        For each component that is counted on the set fewer, or more, than the detector sees, it loses this.
+    overlap : float
+        Per unit of the logarithm of the overlap (IoU) of the set's box with the detector's.
+    stranger, density : float
+        A set that leaves out an island gets `stranger` + `density` x ln(number of islands in such a box at the image's
+        mean density), at most 0, ...
+    faint_stranger : float
+        ... and this for each that is too faint to be counted.
+    between : float
+        For each island left out that lies between two of the set.
+    kept : float
+        Per unit of the logarithm of the share of the box's flux that the set has.
+    member : float
+        For each island but one.
+    faint_member : float
+        For each island that is too faint to be counted.
+    small_member : float
+        On a coarser sky, for each island that is no larger than the beam.
+    """
+
+    fewer: float
+    more: float
+    overlap: float
+    stranger: float
+    density: float
+    faint_stranger: float = 0.0
+    between: float = 0.0
+    kept: float = 0.0
+    member: float = 0.0
+    faint_member: float = 0.0
+    small_member: float = 0.0
+
+
+FITTED = DivisionModel(
+    fewer=0.04,
+    more=1.71,
+    overlap=3.26,
+    stranger=0.5,
+    density=0.56,
+    faint_stranger=0.9,
+    between=-3.8,
+    kept=1.03,
+    member=-0.96,
+    faint_member=-0.9,
+)
+COARSE = DivisionModel(
+    fewer=2.56,
+    more=1.89,
+    overlap=4.41,
+    stranger=-0.7,
+    density=0.1,
+    faint_stranger=0.67,
+    between=-0.28,
+    kept=-3.23,
+    member=0.69,
+    faint_member=-0.65,
+    small_member=-2.05,
+)
+"""On a coarser sky."""
 
 
 class Surroundings(NamedTuple):
@@ -49,6 +112,8 @@ class Surroundings(NamedTuple):
         on the image; none where it is too faint.
     outlines : mapping of int to (4,) array
         Bounding box of each island.
+    flux : mapping of int to float
+        Of each island.
     area : float
         Of the image, square pixels, without what is blank.
     resolved : frozenset of int, optional
@@ -57,25 +122,27 @@ class Surroundings(NamedTuple):
 
     components: Mapping[int, Mapping[int, NDArray]]
     outlines: Mapping[int, NDArray]
+    flux: Mapping[int, float]
     area: float
     resolved: frozenset[int] | None = None
 
 
-class _Sets(NamedTuple):
+class Sets(NamedTuple):
     """The m sets among which a detection that holds some islands is divided, whatever its box and classes are.
 
-    `boxes` (m, 4) are ClaRAN's boxes around their counted components, `number` (m,) how many these are. `prior` (m,) is
-    the logarithm of how seldom a source has such members; `left_out` (m, 2) counts the islands that are held but not in
-    the set, large and small ones, of `held` (2,). `variants` groups the sets that differ in small islands only, where
-    that matters: their numbers, group by group; where each group begins among these; the group of each set.
+    `boxes` (m, 4) are ClaRAN's boxes around their counted components, `number` (m,) how many these are. `left_out`
+    (m, 2) counts the islands that are held but not in the set, large and small ones, of `held` (2,). `known` has what
+    else of a set some parameter of `DivisionModel` weighs, (m,) each, by that parameter's name. `variants` groups the
+    sets that differ in small islands only, where that matters: their numbers, group by group; where each group begins
+    among these; the group of each set.
     """
 
     choices: list[tuple[int, ...]]
     boxes: NDArray
     number: NDArray
-    prior: NDArray
     left_out: NDArray
     held: NDArray
+    known: dict[str, NDArray]
     variants: tuple[NDArray, NDArray, NDArray] | None
 
 
@@ -91,9 +158,11 @@ class Division:
 
     def __init__(self, surroundings: Surroundings, n_islands: int) -> None:
         self.surroundings = surroundings
+        self.is_coarse = surroundings.resolved is not None
+        self.model = COARSE if self.is_coarse else FITTED
         n_large = n_islands if surroundings.resolved is None else len(surroundings.resolved)
         self.number = np.array([n_large, n_islands - n_large])
-        self._sets: dict[frozenset[int], _Sets] = {}
+        self._sets: dict[frozenset[int], Sets] = {}
 
     def shares(
         self, held: frozenset[int], boxes: NDArray, probabilities: NDArray
@@ -107,7 +176,7 @@ class Division:
         boxes : (d, 4) array
             xyxy, pixels of the image.
         probabilities : (d, 6) array
-            Of the classes; they add up to 1.
+            Of the classes.
 
         Returns
         -------
@@ -116,19 +185,8 @@ class Division:
         shares : (d, m) array
             They add up to 1, but for variants of one set.
         """
-        sets = self._sets.get(held)
-        if sets is None:
-            sets = self._sets[held] = self._list(held)
-        area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)[:, None]
-        density = np.maximum(self.number - sets.held, 0.5) / np.maximum(self.surroundings.area - area, area)
-        strangers = np.clip(STRANGER * density * area, 0.01, 1)  # expected in the boxes beside the source's own
-        number = sets.number if self.surroundings.resolved is None else np.minimum(sets.number, MOST_SEEN)
-        wrong = np.minimum(np.abs(number[:, None] - SEEN), MOST_WRONG)
-        fitting = np.log(probabilities @ (WRONG_NUMBER**wrong).T)
-        overlap = box_iou(boxes, sets.boxes)
-        result = fitting + np.log(strangers) @ sets.left_out.T + sets.prior
-        power = IOU_POWER if self.surroundings.resolved is None else COARSE_IOU_POWER
-        result += power * np.log(np.clip(overlap / FITTING_IOU, 0.05, 1))
+        sets = self.sets(held)
+        result = self.utilities(sets, boxes, probabilities, self.model)
         result = np.exp(result - result.max(axis=1, keepdims=True))
         shares = result / result.sum(axis=1, keepdims=True)
         if sets.variants is not None:
@@ -140,8 +198,28 @@ class Division:
             shares *= np.divide(whole, most, out=np.ones_like(most), where=most > 0)[:, place]
         return sets.choices, shares
 
-    def _list(self, held: frozenset[int]) -> _Sets:
+    def utilities(self, sets: Sets, boxes: NDArray, probabilities: NDArray, model: DivisionModel) -> NDArray:
+        """Give the logarithm (d, m) of how likely each set is for each detection, but for a constant of its own."""
+        area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)[:, None]
+        density = np.maximum(self.number - sets.held, 0.5) / np.maximum(self.surroundings.area - area, area)
+        strangers = model.stranger + model.density * np.log(density * area)  # in the boxes beside the source's own
+        strangers = np.clip(strangers, np.log(LEAST_STRANGERS), 0)
+        number = np.minimum(sets.number, MOST_SEEN) if self.is_coarse else sets.number
+        wrong = np.clip(number[:, None] - SEEN, -MOST_WRONG, MOST_WRONG)
+        wrong = np.exp(-np.where(wrong > 0, model.more, -model.fewer) * wrong)
+        fitting = np.log(probabilities @ wrong.T) - np.log(probabilities.sum(axis=1, keepdims=True))
+        overlap = np.clip(box_iou(boxes, sets.boxes) / FITTING_IOU, LEAST_FIT, 1)
+        prior = sum(getattr(model, name) * values for name, values in sets.known.items())
+        return fitting + strangers @ sets.left_out.T + prior + model.overlap * np.log(overlap)
+
+    def sets(self, held: frozenset[int]) -> Sets:
         """List the sets; where the islands are many, only the largest ones are left out by themselves."""
+        known = self._sets.get(held)
+        if known is None:
+            known = self._sets[held] = self._list(held)
+        return known
+
+    def _list(self, held: frozenset[int]) -> Sets:
         resolved, counted = self.surroundings.resolved, self.surroundings.components
         outlines = self.surroundings.outlines
         large = held if resolved is None else held & resolved
@@ -156,28 +234,60 @@ class Division:
         choices = [chosen for n in range(1, len(first) + 1) for chosen in itertools.combinations(first, n)]
         if len(first) < len(ranked):
             choices.append(tuple(ranked))
-        boxes, number, prior, left_out = [], [], [], []
+        inside = np.array([[island in chosen for island in ranked] for chosen in choices])
+        boxes, number = [], []
         alike: list[frozenset[int]] = []
         for index, chosen in enumerate(choices):
             components = {name: bounds for island in chosen for name, bounds in counted[island].items()}
             shapes = list(components.values()) or [outlines[island] for island in chosen]
             boxes.append(box_around(np.array(shapes), n_peaks=3))
-            number.append(max(len(components), 1))
-            faint = max(sum(not counted[island] for island in chosen) - (not components), 0)
-            n_large = len(large.intersection(chosen))
-            n_small = len(chosen) - n_large
-            prior.append(faint * np.log(FAINT_MEMBER) + n_small * np.log(UNRESOLVED_MEMBER))
-            left_out.append((len(large) - n_large, len(held) - len(large) - n_small))
-            alike.append(large.intersection(chosen) if n_large else frozenset([-1 - index]))
-        return _Sets(
+            number.append(len(components))
+            large_ones = large.intersection(chosen)
+            alike.append(large_ones or frozenset([-1 - index]))
+        is_faint = np.array([not counted[island] for island in ranked])
+        is_large = np.array([island in large for island in ranked])
+        flux = np.array([self.surroundings.flux[island] for island in ranked]).clip(0) + 1e-30
+        counts = np.array(number)
+        known = dict(
+            faint_stranger=(~inside & is_faint).sum(axis=1),
+            between=_between(np.array([outlines[island] for island in ranked]), inside, len(first)),
+            kept=np.log(np.maximum(inside @ flux / flux.sum(), LEAST_KEPT)),
+            member=inside.sum(axis=1) - 1,
+            faint_member=np.maximum((inside & is_faint).sum(axis=1) - (counts == 0), 0),
+            small_member=(inside & ~is_large).sum(axis=1),
+        )
+        return Sets(
             choices,
             np.array(boxes),
-            np.array(number),
-            np.array(prior),
-            np.array(left_out),
-            np.array([len(large), len(held) - len(large)]),
+            np.maximum(counts, 1),
+            np.stack([(~inside & is_large).sum(axis=1), (~inside & ~is_large).sum(axis=1)], axis=-1),
+            np.array([is_large.sum(), (~is_large).sum()]),
+            known,
             None if resolved is None else _grouped(alike),
         )
+
+
+def _between(outlines: NDArray, inside: NDArray, n_first: int) -> NDArray:
+    """Tell how many islands that are not in a set lie between two of it, (m,).
+
+    Parameters
+    ----------
+    outlines : (n, 4) array
+        Bounding boxes of the islands.
+    inside : (m, n) bool array
+        Which islands are in which set; all or none of those beyond the first `n_first` are.
+    """
+    middle = (outlines[:, :2] + outlines[:, 2:]) / 2
+    a, b = np.triu_indices(n_first, 1)
+    if not len(a) or len(outlines) < 3:
+        return np.zeros(len(inside))
+    way = np.linalg.norm(middle[:, None] - middle[:n_first], axis=-1)  # (n, n_first)
+    direct = np.maximum(way[a, b], 1e-6)
+    detour = (way[:, a] + way[:, b]) / direct - 1  # (n, pairs)
+    lies = np.exp(-detour / BETWEEN)
+    has = inside[:, a] & inside[:, b]  # (m, pairs)
+    most = np.array([np.where(has, of_island, 0).max(axis=1) for of_island in lies]).T  # (m, n)
+    return np.where(inside, 0, most).sum(axis=1)
 
 
 def _grouped(names: list[frozenset[int]]) -> tuple[NDArray, NDArray, NDArray]:

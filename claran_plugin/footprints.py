@@ -75,13 +75,14 @@ def surroundings(components: Components, sky: Sky) -> Surroundings:
     """
     emission = counted_emission(sky, components.xy)
     ny, nx = sky.radio.shape
-    counted, island_outlines = {}, {}
+    counted, island_outlines, flux = {}, {}, {}
     boxes = outlines(components)
     for island, members in members_of(components.island).items():
         touched: set[int] = set().union(*(emission.near[member] for member in members))
         counted[island] = {number: emission.bounds[number] for number in sorted(touched)}
         island_outlines[island] = boxes_around(boxes[members])
-    return Surroundings(counted, island_outlines, max(nx * ny * sky.rms.filled, 1.0))
+        flux[island] = float(np.nan_to_num(components.flux[members]).clip(0).sum())
+    return Surroundings(counted, island_outlines, flux, max(nx * ny * sky.rms.filled, 1.0))
 
 
 def outlines(components: Components) -> NDArray:

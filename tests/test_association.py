@@ -144,7 +144,8 @@ def test_order_of_components_does_not_matter(scene, seed):
 @given(scenes(most=6))
 def test_the_partition_is_the_best_of_all(scene):
     parts, found, centres, step = scene
-    offered = association._defaults(parts.island) + claims(parts, found, centres, step, FIELD)
+    seen = claims(parts, found, centres, step, FIELD)
+    offered = association._defaults(parts.island, seen) + seen
     best: dict = {}
     for h in offered:  # a poor detection does not tell against what needs none
         if h.members in best:

@@ -10,7 +10,7 @@ from test_association import FIELD, components, sources
 from claran_plugin import claims as claims_module
 from claran_plugin.association import associate
 from claran_plugin.claims import Detections, claims
-from claran_plugin.division import Surroundings
+from claran_plugin.division import BETWEEN, Surroundings, _between
 from claran_plugin.footprints import surroundings
 from claran_plugin.morphology import CLASSES, box_around
 from claran_plugin.simulation import simulate_field
@@ -29,7 +29,8 @@ def scene(positions, counted, area=EMPTY):
     """Make islands of one component each, of which some are bright enough to be counted."""
     parts = components(positions)
     boxes = {i: square(*xy) for i, xy in enumerate(positions)}
-    return parts, Surroundings({i: {i + 1: boxes[i]} if i in counted else {} for i in boxes}, boxes, area)
+    flux = dict(enumerate(parts.flux.tolist()))
+    return parts, Surroundings({i: {i + 1: boxes[i]} if i in counted else {} for i in boxes}, boxes, flux, area)
 
 
 def detection(box, kind, probability=0.9):
@@ -51,13 +52,34 @@ def test_lobes_are_joined_by_the_box_around_them():
 
 @pytest.mark.parametrize('counted', [{0}, {0, 1}])
 def test_a_neighbour_in_the_corner_of_a_box_is_a_source_of_its_own_where_sources_are_many(counted):
+    # or where it is a component of its own, as the detector sees one only
     places = [(66, 66), (81, 81)]
     bounds = np.array([46.0, 60.0, 86.0, 72.0])  # elongated, so that the square box around it has empty corners
     for area, joined in ((EMPTY, True), (CROWDED, False)):
         parts, around = scene([*places, (10, 10), (120, 15), (12, 118), (115, 120)], counted, area)
         around.components[0][1] = around.outlines[0][:] = bounds
         found = detection(box_around(bounds[None], 2), '1C_2P')
-        assert (frozenset({0, 1}) in grouped(parts, found, around)) == joined
+        assert (frozenset({0, 1}) in grouped(parts, found, around)) == (joined and counted == {0})
+
+
+def test_what_lies_between_two_lobes_goes_with_them():
+    places = [(40, 66), (66, 68), (92, 66)]
+    box = box_around(np.array([square(*xy) for xy in places]), 3)
+    for middle, joined in (((66, 68), True), ((66, 95), False)):  # on the line, or in a corner of the box
+        places[1] = middle
+        parts, around = scene(places, {0, 1, 2}, CROWDED)
+        assert (frozenset({0, 1, 2}) in grouped(parts, detection(box, '3C_3P'), around)) == joined
+
+
+def test_islands_between():
+    outlines = np.array([square(*xy) for xy in [(0, 0), (100, 0), (50, 0), (50, 60), (20, 4)]], float)
+    inside = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 0, 1, 0, 0], [1, 0, 0, 1, 0], [1, 1, 1, 1, 1]], bool)
+    found = _between(outlines, inside, 5)
+    way = np.hypot(20, 4) + np.hypot(80, 4)  # over the last, which is nearly on the line; the third is, the fourth not
+    assert found[0] == pytest.approx(1 + np.exp(-(way / 100 - 1) / BETWEEN), abs=0.03)
+    way = np.hypot(20, 4) + np.hypot(30, 4)
+    assert found[2] == pytest.approx(np.exp(-(way / 50 - 1) / BETWEEN), abs=1e-3)
+    assert found[4] == 0
 
 
 def test_a_set_has_as_many_components_as_the_detector_sees():
@@ -125,7 +147,7 @@ def test_parts_of_an_image_give_what_it_gives_as_a_whole(monkeypatch):
     # islands of several components, some much wider than a part
     parts = parts._replace(island=np.where(np.arange(250) < 60, np.arange(250) % 12, np.arange(250)))
     boxes = {i: square(*parts.xy[parts.island == i].mean(axis=0)) for i in np.unique(parts.island).tolist()}
-    around = Surroundings({i: {i + 1: box} for i, box in boxes.items()}, boxes, 810000.0)
+    around = Surroundings({i: {i + 1: box} for i, box in boxes.items()}, boxes, dict.fromkeys(boxes, 1.0), 810000.0)
     centres = rng.uniform(0, 900, (200, 2))
     field = np.repeat(np.arange(200), 4)
     corner = centres[field] + rng.uniform(-66, 20, (800, 2))

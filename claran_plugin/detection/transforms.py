@@ -99,3 +99,19 @@ class FuseSubject(BaseTransform):
         results['img_shape'] = results['ori_shape'] = picture.shape[:2]
         results['scale_factor'] = (1.0, 1.0)
         return results
+
+
+@TRANSFORMS.register_module()
+class TurnPicture(BaseTransform):
+    """Turn a square picture ``img`` (n, n, channels) and its ``gt_bboxes`` by a random one of its eight symmetries."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Turn one picture."""
+        number = np.random.randint(8)
+        boxes = results['gt_bboxes']
+        # mmdet's boxes are counted from the edge of the first pixel, ours from its centre
+        boxes.tensor = boxes.tensor.new_tensor(
+            turned_boxes(boxes.tensor.numpy() - 0.5, results['img'].shape[0], number) + 0.5
+        )
+        results['img'] = turned(results['img'], number)
+        return results

@@ -1,6 +1,6 @@
 # RadioGalaxyNET's own task: boxes and its four classes on whole 15' pictures (`claran dataset radiogalaxynet`), by the
-# compact network. Begin with the bundled infrared weights, in all but the last layer and the anchors:
-# --cfg-options model.init_cfg.type=Pretrained model.init_cfg.checkpoint=claran_plugin/weights/claran_compact_infrared.pth
+# compact network. Begin with the bundled infrared weights, in all but the last layer and the anchors
+# (`model.init_cfg.type=Pretrained model.init_cfg.checkpoint=FILE`).
 _base_ = ['./_base_/models/claran_compact.py', './_base_/schedules/compact.py', './_base_/runtime.py']
 
 data_root = 'data/radiogalaxynet'
@@ -66,7 +66,7 @@ model = dict(
     ),
 )
 custom_hooks = [
-    *_base_.custom_hooks,  # noqa: F821
+    *_base_.custom_hooks,
     dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.002, update_buffers=True, priority=49),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=2000)

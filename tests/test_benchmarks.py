@@ -32,3 +32,25 @@ def test_growth_of_a_small_field(require_detector, tmp_path):
     sides = [int(line.split()[0]) for line in done.stdout.splitlines() if line.split()[0].isdigit()]
     assert sides == [400, 800]
     assert (tmp_path / 'a.png').stat().st_size > 5000
+
+
+def test_parameters_of_the_division_are_fitted_to_what_is_true(monkeypatch, require_detector):
+    import numpy as np
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import division as benchmark
+    from test_claims import CENTRE, CROWDED, detection, scene, square
+
+    from claran_plugin.division import FITTED
+    from claran_plugin.morphology import box_around
+
+    looks = []
+    for right in ((0, 1), (0, 2)):  # lobes on a line, and a stranger in the box's corner, which is the truth in the end
+        parts, around = scene([(40, 66), (92, 66), (88, 92)], {0, 1, 2}, CROWDED)
+        found = detection(box_around(np.array([square(*parts.xy[k]) for k in right]), 3), '2C_2P')
+        looks.append(benchmark.Look(parts, found, CENTRE, 1.0, around, [frozenset(right)]))
+    rng = np.random.default_rng(0)
+    examples = [example for look in looks for example in benchmark.examples_of(look, rng)]
+    assert [example.sets.choices[int(example.target[0])] for example in examples] == [(0, 1), (0, 2)]
+    before = benchmark.cost(examples, FITTED)
+    assert 0 < benchmark.cost(examples, benchmark.fit(examples, FITTED)) < before

@@ -485,3 +485,23 @@ def test_radiogalaxynet_without_its_infrared(tmp_path):
     (folder / 'infrared' / 'a.jpg').unlink()
     with pytest.raises(InputError, match=r'no infrared image of a\.png; pack without --infrared'):
         list(radio_galaxy_net(folder, np.random.default_rng(1), infrared=True))
+
+
+def test_pictures_are_turned_with_their_boxes(detection):
+    import torch
+    from mmdet.structures.bbox import HorizontalBoxes
+
+    picture = np.zeros((20, 20, 3), np.uint8)
+    picture[4:7, 2:12] = 200
+    turn = detection.transforms.TurnPicture()
+    seen = set()
+    for seed in range(40):
+        np.random.seed(seed)
+        boxes = HorizontalBoxes(torch.tensor([[2.0, 4.0, 12.0, 7.0]]))
+        results = turn.transform(dict(img=picture, gt_bboxes=boxes))
+        x1, y1, x2, y2 = results['gt_bboxes'].tensor[0].int().tolist()
+        seen.add((x1, y1, x2, y2))
+        inside = np.zeros((20, 20), bool)
+        inside[y1:y2, x1:x2] = True
+        np.testing.assert_array_equal(results['img'][..., 0] > 0, inside)
+    assert len(seen) == 8

@@ -192,3 +192,23 @@ def test_merging_puts_all_on_the_finest_grid(require_detector):
     expected = torch.einsum('oc,bchw->bohw', convolution.weight[:, :2, 0, 0], fine)
     expected = expected + convolution.weight[:, 2:, 0, 0].sum(1)[:, None, None]
     torch.testing.assert_close(merged, torch.relu(expected / (1 + neck.mix[1].eps) ** 0.5))
+
+
+def test_places_are_mixed_in_and_weights_without_them_do_not_see_them(require_detector):
+    import torch
+
+    from claran_plugin.detection.merge_levels import MergeLevels
+
+    torch.manual_seed(1)
+    plain, placed = MergeLevels([2, 3], 4).eval(), MergeLevels([2, 3], 4, places=True).eval()
+    maps = torch.randn(2, 2, 9, 9), torch.randn(2, 3, 5, 5)
+    placed.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(placed(maps)[0], plain(maps)[0])
+        placed.mix[0].weight[:, 5:] = torch.eye(4, 3)[..., None, None]
+        (told,) = placed((torch.zeros(1, 2, 9, 9), torch.zeros(1, 3, 5, 5)))
+    scale = told[0, 0, 4, 8]  # of batch normalisation
+    assert told.shape == (1, 4, 9, 9)
+    for channel, at, value in ((0, (2, 8), 1), (0, (2, 4), 0), (1, (8, 3), 1), (1, (6, 0), 0.5), (2, (4, 4), 1)):
+        assert told[0, channel][at] == pytest.approx(value * scale)
+    assert told[0, 2, 0, 4] < 1e-3 * scale

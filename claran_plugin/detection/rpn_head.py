@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from mmcv.ops import nms
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.utils import select_single_mlvl
 from mmdet.registry import MODELS
@@ -62,6 +63,11 @@ class ClaranRPNHead(RPNHead):
         # half precision does not tell neighbouring pixels apart in a picture of 600
         cls_scores, bbox_preds = ([_at_least_float32(level) for level in maps] for maps in (cls_scores, bbox_preds))
         if self.detach_proposals:
+            cfg = self.test_cfg if cfg is None else cfg
+            metas = batch_img_metas or []
+            alike = len(cls_scores) == 1 and len({tuple(meta['img_shape'][:2]) for meta in metas}) == 1
+            if alike and self.use_sigmoid_cls and cfg.nms.get('type', 'nms') == 'nms' and with_nms and not rescale:
+                return self._proposals_of_batch(cls_scores[0].detach(), bbox_preds[0].detach(), metas[0], cfg)
             return super().predict_by_feat(
                 cls_scores, bbox_preds, score_factors, batch_img_metas, cfg, rescale, with_nms
             )
@@ -83,6 +89,39 @@ class ClaranRPNHead(RPNHead):
         ]
         for found in proposals:
             found.scores = found.scores.detach()  # suppression has put them into one tensor with the boxes
+        return proposals
+
+    def _proposals_of_batch(self, scores: Tensor, offsets: Tensor, meta: dict, cfg: ConfigDict) -> list[InstanceData]:
+        """Do what mmdet does for each picture by itself for all of a batch, of one shape, together: faster.
+
+        Parameters
+        ----------
+        scores, offsets : (B, A, H, W) and (B, A * 4, H, W) tensors
+        meta : dict
+            With `img_shape`.
+        cfg : dict
+            See `predict_by_feat`.
+        """
+        (priors,) = self.prior_generator.grid_priors([scores.shape[-2:]], dtype=scores.dtype, device=scores.device)
+        batch = len(scores)
+        scores = scores.permute(0, 2, 3, 1).reshape(batch, -1).sigmoid()
+        offsets = offsets.permute(0, 2, 3, 1).reshape(batch, -1, 4)
+        number = cfg.get('nms_pre', -1)
+        if not 0 < number < scores.shape[1]:
+            number = scores.shape[1]
+        scores, rank = (part[:, :number] for part in scores.sort(dim=1, descending=True))
+        offsets = offsets.gather(1, rank[..., None].expand(-1, -1, 4))
+        boxes = self.bbox_coder.decode(
+            priors[rank.flatten()], offsets.reshape(-1, 4), max_shape=meta['img_shape']
+        ).unflatten(0, (batch, -1))
+        large = (boxes[..., 2:] - boxes[..., :2] > cfg.get('min_bbox_size', -1)).all(dim=-1)
+        suppression = {key: value for key, value in cfg.nms.items() if key in ('iou_threshold', 'score_threshold')}
+        proposals = []
+        for found, score, kept in zip(boxes, scores, large, strict=True):
+            chosen, _ = nms(found[kept], score[kept], **suppression)
+            chosen = chosen[: cfg.max_per_img]
+            labels = torch.zeros(len(chosen), dtype=torch.long, device=chosen.device)
+            proposals.append(InstanceData(bboxes=chosen[:, :4], scores=chosen[:, 4], labels=labels))
         return proposals
 
 

@@ -26,7 +26,8 @@ from tqdm import tqdm
 from claran_plugin import pipeline
 from claran_plugin.associator import Associator
 from claran_plugin.boxes import box_iou
-from claran_plugin.claims import Components, Detections, Hypothesis, Seen, members_of
+from claran_plugin.claimed import Components, members_of
+from claran_plugin.claims import Detections, Hypothesis, Seen
 from claran_plugin.division import COARSE, FITTED, Division, DivisionModel, Sets, Surroundings
 from claran_plugin.footprints import surroundings
 from claran_plugin.morphology import box_around

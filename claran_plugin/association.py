@@ -12,15 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from claran_plugin.claims import (
-    CERTAIN,
-    SPLIT_PENALTY,
-    Components,
-    Detections,
-    Hypothesis,
-    claims,
-    members_of,
-)
+from claran_plugin.claimed import SPLIT_PENALTY, Components, members_of
+from claran_plugin.claims import CERTAIN, Detections, Hypothesis, claims
 from claran_plugin.division import Surroundings
 from claran_plugin.exact_partition import SetPartition
 from claran_plugin.morphology import CLASSES

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from claran_plugin.association import Partition, partition
 from claran_plugin.boxes import boxes_around
 from claran_plugin.calibration import Calibration, read_calibration
-from claran_plugin.claims import MIN_PROBABILITY, Components, Detections, Hypothesis, claims, members_of
+from claran_plugin.claimed import MIN_PROBABILITY, Components, members_of
+from claran_plugin.claims import Detections, Hypothesis, claims
 from claran_plugin.errors import InputError
 from claran_plugin.footprints import outlines, surroundings
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED

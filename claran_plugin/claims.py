@@ -1,29 +1,22 @@
 """Detections -> hypotheses: which components may be one source, and what speaks for it.
 
-Every component is a set of sample points drawn from its fitted Gaussian; the share of them inside a box is the share
-of its flux that the box holds. A box claims the islands of which it holds more than half; a detection is divided among
-their subsets (`division`). Detections from overlapping fields of view that claim the same set are one hypothesis, whose
+A box claims the islands of which it holds more than half (`claimed`); a detection is divided among their subsets
+(`division`). Detections from overlapping fields of view that claim the same set are one hypothesis, whose
 probability is the mean over all fields that could see it.
 """
 
-import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from claran_plugin.claimed import MIN_PROBABILITY, Claimed, Components, Divided, find_claimed, members_of
 from claran_plugin.division import Division, Surroundings
 from claran_plugin.morphology import CLASSES
 
-MIN_SHARE = 0.5
-"""A box claims a component of whose flux it holds more than this."""
-MIN_PROBABILITY = 0.03
-"""Detections below are noise."""
-SPLIT_PENALTY = 2.0
-"""Evidence that a hypothesis loses for each of the source finder's islands that it divides."""
 UNSEEN_PROBABILITY = 0.02
 """Probability of a hypothesis in a field of view that shows its components but did not find it."""
 VIEW_PIX = 33.0
@@ -53,27 +46,6 @@ class Detections(NamedTuple):
     boxes: NDArray
     probabilities: NDArray
     field: NDArray
-
-
-class Components(NamedTuple):
-    """What is to be associated, on the image.
-
-    Attributes
-    ----------
-    xy : (n, 2) array
-        Pixels.
-    covariance : (n, 2, 2) array
-        Of the fitted Gaussians, pixels squared, in (x, y).
-    flux : (n,) array
-        Weights.
-    island : (n,) int array
-        The source finder's islands; equal for components of one island.
-    """
-
-    xy: NDArray
-    covariance: NDArray
-    flux: NDArray
-    island: NDArray
 
 
 class Hypothesis(NamedTuple):
@@ -107,25 +79,6 @@ class Hypothesis(NamedTuple):
     n_shown: int = 0
     n_found: int = 0
     scale: int = 1
-
-
-def unit_disc_points(number: int = 37) -> NDArray:
-    """Give points (number, 2) that represent a two-dimensional Gaussian of unit variance, evenly and symmetrically."""
-    k = np.arange(number)
-    radius = np.sqrt(-2 * np.log(1 - (k + 0.5) / number))
-    angle = k * np.pi * (3 - 5**0.5)
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-
-
-def flux_shares(components: Components, boxes: NDArray) -> NDArray:
-    """Give the share of each component's flux in each box, (n, d) from n components and boxes (d, 4)."""
-    roots = np.linalg.cholesky(components.covariance)
-    points = components.xy[:, None] + np.einsum('nij,pj->npi', roots, unit_disc_points())
-    inside = np.ones((len(points), len(boxes), points.shape[1]), bool)
-    for axis in (0, 1):
-        coordinate = points[:, None, :, axis]
-        inside &= (coordinate > boxes[None, :, None, axis]) & (coordinate < boxes[None, :, None, axis + 2])
-    return inside.mean(axis=-1)
 
 
 def claims(
@@ -220,7 +173,7 @@ class Seen:
         for number, local in zip(numbers, around, strict=True):
             if local:
                 indices = self.of_field[number]
-                all_claimed = _claimed(
+                all_claimed = find_claimed(
                     self.components, np.array(sorted(local)), self.detections.boxes[indices], self.islands
                 )
                 claimed_by.update(zip(indices.tolist(), all_claimed, strict=True))
@@ -247,57 +200,8 @@ class Seen:
         return Hypothesis(members, log_odds(likely) + certainty, mean, box, likely, certainty, len(seen), len(views))
 
 
-def members_of(island: NDArray) -> dict[int, NDArray]:
-    """Give the components (indices, ascending) of each island, from the island (n,) of each component."""
-    order = np.argsort(island, kind='stable')
-    numbers, first = np.unique(island[order], return_index=True)
-    return {} if not len(order) else dict(zip(numbers.tolist(), np.split(order, first[1:]), strict=True))
-
-
 _Found = dict[frozenset[int], dict[int, tuple[int, float, float]]]
 """set -> field of view -> its likeliest detection, how likely that is the set, logarithm of how surely it holds it"""
-Divided = tuple[Sequence[tuple[int, ...]], Sequence[float]]
-
-
-class Claimed(NamedTuple):
-    """What a box claims.
-
-    `held` are the islands that it claims as wholes, with the share that it holds of each, and `certainty` the logarithm
-    of how surely it holds no other one. Taken one by one it holds the components `single`, which divide `n_broken`
-    islands, with the logarithm of certainty `single_certainty`.
-    """
-
-    held: dict[int, float]
-    certainty: float
-    single: frozenset[int]
-    n_broken: int
-    single_certainty: float
-
-    def wholes(
-        self, divided: Divided | None, total: float, islands: Mapping[int, NDArray]
-    ) -> list[tuple[frozenset[int], float, float]]:
-        """Give the sets of whole islands that a box may stand for: components, probability, log certainty.
-
-        `divided` are sets of islands and their shares in the detection's probability `total`; without, it is all.
-        """
-        if not self.held:
-            return []
-        choices, shares = divided or ([tuple(self.held)], [1.0])
-        return [
-            (
-                frozenset(int(member) for island in chosen for member in islands[island]),
-                total * portion,
-                self.certainty + sum(math.log(self.held[island]) for island in chosen),
-            )
-            for chosen, portion in zip(choices, shares, strict=True)
-            if portion * total > MIN_PROBABILITY or len(choices) == 1
-        ]
-
-    def piecemeal(self, total: float) -> list[tuple[frozenset[int], float, float]]:
-        """Give the set of components, taken one by one, that a box claims; it pays for every island that it divides."""
-        if not self.n_broken:
-            return []
-        return [(self.single, total, self.single_certainty - SPLIT_PENALTY * self.n_broken)]
 
 
 def _divided(
@@ -314,39 +218,6 @@ def _divided(
         choices, shares = division.shares(held, boxes[indices], probabilities[indices])
         divided.update((index, (choices, portions)) for index, portions in zip(indices, shares.tolist(), strict=True))
     return divided
-
-
-def _claimed(components: Components, local: NDArray, boxes: NDArray, islands: Mapping[int, NDArray]) -> list[Claimed]:
-    """Find what each of some boxes (d, 4) claims of the components `local` (indices)."""
-    share = flux_shares(Components(*(part[local] for part in components)), boxes).T
-    names, own = np.unique(components.island[local], return_inverse=True)
-    weight = np.maximum(np.nan_to_num(components.flux), 1e-12)
-    whole = np.array([weight[islands[name]].sum() for name in names.tolist()])
-    order = np.argsort(own, kind='stable')
-    first = np.searchsorted(own[order], np.arange(len(names)))
-
-    def per_island(values: NDArray) -> NDArray:
-        return np.add.reduceat(values[:, order], first, axis=1)
-
-    inside = per_island(share * weight[local]) / whole
-    claims_whole = inside > MIN_SHARE
-    partly = ~claims_whole & (inside > 0.05)
-    certainty = np.where(partly, np.log1p(-np.where(partly, inside, 0)), 0).sum(axis=1)
-    alone = share > MIN_SHARE
-    number = per_island(alone.astype(int))
-    size = np.array([len(islands[name]) for name in names.tolist()])
-    n_broken = ((number > 0) & (number < size)).sum(axis=1)
-    single_certainty = np.log(np.maximum(share, 1 - share)).sum(axis=1)
-    return [
-        Claimed(
-            {int(names[k]): float(inside[d, k]) for k in np.flatnonzero(claims_whole[d])},
-            float(certainty[d]),
-            frozenset(local[alone[d]].tolist()) if n_broken[d] else frozenset(),
-            int(n_broken[d]),
-            float(single_certainty[d]),
-        )
-        for d in range(len(boxes))
-    ]
 
 
 def log_odds(probability: float) -> float:

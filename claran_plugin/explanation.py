@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from claran_plugin.catalogue import ColumnSpec, make_column
 from claran_plugin.catalogue_writing import to_hdu
 from claran_plugin.celestial import to_sky
-from claran_plugin.claims import SPLIT_PENALTY, log_odds
+from claran_plugin.claimed import SPLIT_PENALTY
+from claran_plugin.claims import log_odds
 from claran_plugin.errors import InputError
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import CLASSES

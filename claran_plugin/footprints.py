@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from claran_plugin.boxes import boxes_around
 from claran_plugin.celestial import to_pixels, to_sky
-from claran_plugin.claims import Components, members_of
+from claran_plugin.claimed import Components, members_of
 from claran_plugin.division import Surroundings
 from claran_plugin.emission import Emission, find_emission
 from claran_plugin.errors import InputError

@@ -17,7 +17,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from claran_plugin.boxes import boxes_around
-from claran_plugin.claims import Components, Hypothesis, members_of
+from claran_plugin.claimed import Components, members_of
+from claran_plugin.claims import Hypothesis
 from claran_plugin.emission import Emission, find_emission
 from claran_plugin.footprints import FWHM, counted_emission
 from claran_plugin.images import beam

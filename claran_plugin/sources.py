@@ -14,7 +14,8 @@ from claran_plugin.boxes import box_iou
 from claran_plugin.calibration import Calibration, class_probabilities, nearest_class
 from claran_plugin.catalogue import MorphFlag
 from claran_plugin.celestial import to_sky
-from claran_plugin.claims import Components, Hypothesis
+from claran_plugin.claimed import Components
+from claran_plugin.claims import Hypothesis
 from claran_plugin.contours import noise
 from claran_plugin.hosts import NO_OBJECTS, RadioShape, choose_host, find_objects
 from claran_plugin.images import pixel_scale

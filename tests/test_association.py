@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from claran_plugin import association
 from claran_plugin.association import associate
-from claran_plugin.claims import CERTAIN, Components, Detections, claims, flux_shares, unit_disc_points
+from claran_plugin.claimed import Components, flux_shares, unit_disc_points
+from claran_plugin.claims import CERTAIN, Detections, claims
 from claran_plugin.morphology import CLASSES
 
 FIELD = 132

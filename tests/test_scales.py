@@ -9,7 +9,8 @@ from known_grouping import KnownAssociator
 from scipy.spatial import cKDTree
 
 from claran_plugin.association import associate as solve
-from claran_plugin.claims import Components, Detections, Hypothesis, log_odds
+from claran_plugin.claimed import Components
+from claran_plugin.claims import Detections, Hypothesis, log_odds
 from claran_plugin.components import standardise
 from claran_plugin.footprints import island_components, on_image
 from claran_plugin.images import beam_pix, pixel_scale

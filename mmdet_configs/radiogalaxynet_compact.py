@@ -62,7 +62,7 @@ model = dict(
     roi_head=dict(bbox_head=dict(num_classes=4)),
     train_cfg=dict(rpn_proposal=dict(nms_pre=1000, max_per_img=200)),
     test_cfg=dict(
-        rpn=dict(nms_pre=1000, max_per_img=100), rcnn=dict(score_thr=0.02, nms=dict(type='nms', iou_threshold=0.5))
+        rpn=dict(nms_pre=1000, max_per_img=100), rcnn=dict(score_thr=0.001, nms=dict(type='nms', iou_threshold=0.5))
     ),
 )
 custom_hooks = [

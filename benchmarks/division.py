@@ -20,6 +20,7 @@ import simulated_fields
 from astropy.table import Table
 from numpy.typing import NDArray
 from radiogalaxynet import read_fields
+from real_first import WITHOUT_RGZ
 from scipy.optimize import minimize
 from tqdm import tqdm
 
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Look, fit and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True)
-    parser.add_argument('--weights', help='of the radio-only model')
+    parser.add_argument('--weights', help='of the radio-only model', default=WITHOUT_RGZ / 'compact_without_rgz.pth')
     parser.add_argument('--images', type=int, default=400, help='of RadioGalaxyNET')
     parser.add_argument('--fields', type=int, default=4, help='simulated ones of each density')
     parser.add_argument('--sources', type=int, default=60, help='simulated large ones')

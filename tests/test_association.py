@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from claran_plugin import association
 from claran_plugin.association import associate
 from claran_plugin.claimed import Components, flux_shares, unit_disc_points
-from claran_plugin.claims import CERTAIN, Detections, claims
+from claran_plugin.claims import CERTAIN, Detections, Hypothesis, claims
 from claran_plugin.morphology import CLASSES
 
 FIELD = 132
@@ -326,3 +326,13 @@ def test_a_whole_and_its_parts_are_not_both_certain():
         found = detections(boxes, [0.93, 0.93, whole])
         partition = associate(parts, found, np.array([[66.0, 66.0]]), 1.0, FIELD)
         assert partition.labels.tolist() == expected
+
+
+@pytest.mark.parametrize(('together', 'floor'), [(1.5, -1.5), (-1.0, 0.0), (7.0, association.LEAST_EVIDENCE)])
+def test_an_island_is_as_unlikely_as_a_set_that_it_is_part_of_is_likely(together, floor):
+    nothing = np.zeros(len(CLASSES))
+    seen = [Hypothesis(frozenset({0, 1, 2}), together, nothing, None), Hypothesis(frozenset({3}), 4.0, nothing, None)]
+    found = {h.members: h.evidence for h in association._defaults(np.array([5, 5, 8, 9]), seen)}
+    assert found[frozenset({0, 1})] == found[frozenset({2})] == floor
+    assert found[frozenset({3})] == 0  # its own detection does not tell against it
+    assert found[frozenset({0})] == found[frozenset({1})] == -association.SPLIT_PENALTY

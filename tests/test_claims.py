@@ -75,8 +75,9 @@ def test_islands_between():
     outlines = np.array([square(*xy) for xy in [(0, 0), (100, 0), (50, 0), (50, 60), (20, 4)]], float)
     inside = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 0, 1, 0, 0], [1, 0, 0, 1, 0], [1, 1, 1, 1, 1]], bool)
     found = _between(outlines, inside, 5)
-    way = np.hypot(20, 4) + np.hypot(80, 4)  # over the last, which is nearly on the line; the third is, the fourth not
-    assert found[0] == pytest.approx(1 + np.exp(-(way / 100 - 1) / BETWEEN), abs=0.03)
+    # the third is on the line, the fourth far off, the last nearly on it
+    ways = np.array([100, 2 * np.hypot(50, 60), np.hypot(20, 4) + np.hypot(80, 4)])
+    assert found[0] == pytest.approx(np.exp(-(ways / 100 - 1) / BETWEEN).sum())
     way = np.hypot(20, 4) + np.hypot(30, 4)
     assert found[2] == pytest.approx(np.exp(-(way / 50 - 1) / BETWEEN), abs=1e-3)
     assert found[4] == 0

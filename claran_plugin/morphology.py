@@ -96,15 +96,20 @@ def peak_positions(snr: NDArray, footprint: NDArray) -> NDArray:
     ys, xs = ndimage.find_objects(inside.astype(np.int8))[0]
     brightness = np.where(inside[ys, xs], np.nan_to_num(snr[ys, xs]), 0)
     n_levels = 1 + int(np.log(brightness.max() / COMPONENT_SIGMA) / np.log(LEVEL_RATIO))
-    found: list[tuple[int, int]] = []
+    rising = np.argsort(brightness, axis=None, kind='stable')
+    found: NDArray = np.empty(0, int)  # places in the flattened array
     for level in COMPONENT_SIGMA * LEVEL_RATIO ** np.arange(n_levels - 1, -1, -1):
         regions, n = ndimage.label(brightness > level, EIGHT_CONNECTED)
-        holding = {regions[y, x] for y, x in found}
-        new = [region for region in range(1, n + 1) if region not in holding]
-        if new:
-            found += [(int(y), int(x)) for y, x in ndimage.maximum_position(brightness, regions, new)]
-    found.sort(key=lambda yx: -brightness[yx])
-    return np.array(found, int)[:, ::-1] + (xs.start, ys.start)
+        regions = regions.ravel()
+        brightest = np.zeros(n + 1, int)
+        brightest[regions[rising]] = rising  # the last one stays
+        is_new = np.ones(n + 1, bool)
+        is_new[0] = False
+        is_new[regions[found]] = False
+        found = np.concatenate([found, brightest[is_new]])
+    found = found[np.argsort(-brightness.ravel()[found], kind='stable')]
+    y, x = np.unravel_index(found, brightness.shape)
+    return np.stack([x + xs.start, y + ys.start], axis=-1)
 
 
 def count(snr: NDArray, footprint: NDArray, beam_pix: float) -> Counts:

@@ -23,6 +23,7 @@ from claran_plugin.calibration import logistic
 from claran_plugin.catalogue import build_component_table, build_source_table
 from claran_plugin.celestial import in_icrs
 from claran_plugin.components import from_pybdsf, read_catalogue, run_pybdsf, standardise, write_pybdsf_catalogue
+from claran_plugin.contours import NoiseMap
 from claran_plugin.errors import InputError
 from claran_plugin.fits_pixels import ImageLike
 from claran_plugin.footprints import island_components, on_image
@@ -53,6 +54,8 @@ class Association:
         Versions, model and weights, for the headers.
     partition : Partition
         What was weighed, see `explanation`.
+    rms : NoiseMap
+        Local noise of the radio image, Jy/beam.
     """
 
     components: Table
@@ -63,6 +66,7 @@ class Association:
     n_fields: int
     provenance: dict[str, str]
     partition: Partition
+    rms: NoiseMap
 
 
 def associate(
@@ -159,7 +163,9 @@ def associate(
         provenance['CLCHASH'] = associator.coarse_detector.weights_hash
     if near_infrared is not None:
         provenance['CLINFRA'] = Path(str(near_infrared.meta.get('FILENAME', ''))).name
-    return Association(table, sources, partition.labels, radio, near_infrared, looked.n_fields, provenance, partition)
+    return Association(
+        table, sources, partition.labels, radio, near_infrared, looked.n_fields, provenance, partition, sky.rms
+    )
 
 
 def associate_pybdsf(img: Any, infrared: ImageLike | None = None, **options: Any) -> Association:

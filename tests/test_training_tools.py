@@ -317,7 +317,7 @@ def test_train_hands_its_options_on(started):
 def test_test_hands_its_options_on(started, tmp_path):
     checkpoint = tmp_path / 'iter_5.pth'
     checkpoint.touch()
-    options = ['--work-dir', 'w', '--out', 'o.pkl', '--show-dir', 's']
+    options = ['--work-dir', 'w', '--out', 'o.pkl', '--show-dir', 's', '--tta']
     assert main(['test', str(CONFIGS / 'claran_compact.py'), str(checkpoint), *options]) == 0
     (command,) = started
     assert os.path.samefile(command[1], mmdet_tool('test.py'))

@@ -17,15 +17,15 @@ from claran_plugin.progress import Log
 def train(args: argparse.Namespace) -> None:
     """Run mmdet's tools/train.py."""
     options = _given(args, 'work_dir', 'resume')
-    options += [f'--{name}' for name in ('amp', 'auto-scale-lr') if getattr(args, name.replace('-', '_'))]
-    _run_tool('train.py', args, [], options)
+    _run_tool('train.py', args, [], options + _switched_on(args, 'amp', 'auto_scale_lr'))
 
 
 def test(args: argparse.Namespace) -> None:
     """Run mmdet's tools/test.py."""
     if not Path(args.checkpoint).is_file():
         raise InputError(f'{args.checkpoint}: no such checkpoint; give one that "claran train" has written')
-    _run_tool('test.py', args, [args.checkpoint], _given(args, 'work_dir', 'out', 'show_dir'))
+    options = _given(args, 'work_dir', 'out', 'show_dir') + _switched_on(args, 'tta')
+    _run_tool('test.py', args, [args.checkpoint], options)
 
 
 def losses(args: argparse.Namespace) -> None:
@@ -98,6 +98,11 @@ def _given(args: argparse.Namespace, *names: str) -> list[str]:
     """Give the options that have a value, as they are typed."""
     pairs = [(f'--{name.replace("_", "-")}', getattr(args, name)) for name in names]
     return [word for pair in pairs if pair[1] is not None for word in pair]
+
+
+def _switched_on(args: argparse.Namespace, *names: str) -> list[str]:
+    """Give those of some switches that are on, as they are typed."""
+    return [f'--{name.replace("_", "-")}' for name in names if getattr(args, name)]
 
 
 def _run_tool(name: str, args: argparse.Namespace, positional: list[str], options: list[str]) -> None:

@@ -33,6 +33,9 @@ def add_test(commands: Any) -> None:
     parser.add_argument('--work-dir', metavar='DIR', help='folder for the scores (default: work_dirs/CONFIG)')
     parser.add_argument('--out', metavar='FILE', help='write the predictions to a pickle')
     parser.add_argument('--show-dir', metavar='DIR', help='draw the predictions into this folder')
+    parser.add_argument(
+        '--tta', action='store_true', help="put together what is seen in the views of the config's tta_pipeline"
+    )
     _add_shared(parser)
 
 

@@ -67,6 +67,8 @@ benchmark-accuracy: $(READY)  ## print the figures of docs/accuracy.md; DATA=fol
 	$(PY) benchmarks/unrelated_sources.py --fields 8
 	$(PY) benchmarks/large_sources.py
 	$(PY) benchmarks/failures.py --data $(DATA) -o docs/failures.png
+	$(VENV)/bin/claran dataset radiogalaxynet $(DATA)/radiogalaxynet -o data/radiogalaxynet --overwrite
+	$(VENV)/bin/claran test radiogalaxynet_compact benchmarks/weights/radiogalaxynet_compact.pth --tta
 
 format: $(READY)  ## reformat the code and apply safe fixes
 	$(VENV)/bin/ruff check --fix $(wildcard $(SOURCES))

@@ -19,7 +19,7 @@ flips = [dict(type='RandomFlip', prob=1.0, direction=way) for way in ('horizonta
 views = [[resize], [dict(type='RandomFlip', prob=0.0), *flips]]
 pack_views = dict(type='PackDetInputs', meta_keys=(*meta_keys, 'flip', 'flip_direction'))
 tta_pipeline = [*load, dict(type='TestTimeAug', transforms=[*views, [pack_views]])]
-tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+tta_model = dict(type='AveragedViews', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
 
 train_dataloader = dict(
     batch_size=4,

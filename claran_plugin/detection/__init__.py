@@ -40,6 +40,7 @@ from claran_plugin.detection import (  # noqa: E402
     samplers,
     transforms,
 )
+from claran_plugin.detection.averaged_views import AveragedViews  # noqa: E402
 from claran_plugin.detection.bbox_head import ClaranBBoxHead  # noqa: E402
 from claran_plugin.detection.imagenet_vgg16 import ImageNetVGG16  # noqa: E402
 from claran_plugin.detection.learned_fusion import LearnedFusion  # noqa: E402
@@ -51,6 +52,7 @@ from claran_plugin.detection.st_roi_extractor import STRoIExtractor  # noqa: E40
 from claran_plugin.detection.vgg import ClaranVGG  # noqa: E402
 
 __all__ = [
+    'AveragedViews',
     'ClaranBBoxHead',
     'ClaranRPNHead',
     'ClaranRoIHead',

@@ -34,6 +34,22 @@ def test_growth_of_a_small_field(require_detector, tmp_path):
     assert (tmp_path / 'a.png').stat().st_size > 5000
 
 
+def test_memory_of_a_process_is_its_own(monkeypatch, capfd):
+    import numpy as np
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from speed import run_alone
+
+    ballast = np.ones(4 * 10**7)  # 305 MiB
+    seconds, mib = run_alone([sys.executable, '-c', 'print("its own output")'])
+    assert ballast.sum() == 4e7
+    assert 2 < mib < 100
+    assert 0 < seconds < 30
+    assert 'its own output' in capfd.readouterr().err
+    with pytest.raises(subprocess.CalledProcessError):
+        run_alone([sys.executable, '-c', 'raise SystemExit(3)'])
+
+
 def test_parameters_of_the_division_are_fitted_to_what_is_true(monkeypatch, require_detector):
     import numpy as np
 

@@ -15,11 +15,27 @@ class AveragedViews(DetTTAModel):
     """mmdet's model of several views, which takes means where mmdet's keeps the surest view.
 
     Boxes of one class that suppress each other are one source. Its score is the mean over all views of the highest
-    score in each, 0 where a view does not show it; its box is the mean of these boxes, weighted by their scores.
+    score in each, 0 where a view does not show it; its box is the mean of these boxes, weighted by their scores. After
+    the weighted boxes fusion of Solovyev, Wang and Gabruseva (2021).
+
+    Parameters
+    ----------
+    tta_cfg : dict
+        ``nms``, whose ``iou_threshold`` tells which boxes are one source, and ``max_per_img``.
     """
 
     def _merge_single_sample(self, data_samples: list[DetDataSample]) -> DetDataSample:
-        """Put together what is seen in the V views of an image."""
+        """Put together what is seen in the views of an image.
+
+        Parameters
+        ----------
+        data_samples : list of DetDataSample
+            One for each view, with `bboxes` (n, 4), xyxy in pixels as flipped, `scores` and `labels` (n,).
+
+        Returns
+        -------
+        DetDataSample with `bboxes` (m, 4), not flipped, `scores` and `labels` (m,), best first
+        """
         found = [sample.pred_instances for sample in data_samples]
         boxes, scores = self.merge_aug_bboxes(
             [one.bboxes for one in found], [one.scores for one in found], [sample.metainfo for sample in data_samples]

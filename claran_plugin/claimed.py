@@ -50,10 +50,17 @@ def unit_disc_points(number: int = 37) -> NDArray:
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
 
 
+UNIT_DISC = unit_disc_points()
+
+
 def flux_shares(components: Components, boxes: NDArray) -> NDArray:
     """Give the share of each component's flux in each box, (n, d) from n components and boxes (d, 4)."""
-    roots = np.linalg.cholesky(components.covariance)
-    points = components.xy[:, None] + np.einsum('nij,pj->npi', roots, unit_disc_points())
+    return _shares(components.xy, np.linalg.cholesky(components.covariance), boxes)
+
+
+def _shares(xy: NDArray, roots: NDArray, boxes: NDArray) -> NDArray:
+    """Do what `flux_shares` does, from positions (n, 2) and the Cholesky factors (n, 2, 2) of the covariances."""
+    points = xy[:, None] + UNIT_DISC @ roots.swapaxes(1, 2)
     inside = np.ones((len(points), len(boxes), points.shape[1]), bool)
     for axis in (0, 1):
         coordinate = points[:, None, :, axis]
@@ -109,36 +116,51 @@ class Claimed(NamedTuple):
         return [(self.single, total, self.single_certainty - SPLIT_PENALTY * self.n_broken)]
 
 
-def find_claimed(
-    components: Components, local: NDArray, boxes: NDArray, islands: Mapping[int, NDArray]
-) -> list[Claimed]:
-    """Find what each of some boxes (d, 4) claims of the components `local` (indices)."""
-    share = flux_shares(Components(*(part[local] for part in components)), boxes).T
-    names, own = np.unique(components.island[local], return_inverse=True)
-    weight = np.maximum(np.nan_to_num(components.flux), 1e-12)
-    whole = np.array([weight[islands[name]].sum() for name in names.tolist()])
-    order = np.argsort(own, kind='stable')
-    first = np.searchsorted(own[order], np.arange(len(names)))
+class Claiming:
+    """Tells what boxes claim of the components of an image.
 
-    def per_island(values: NDArray) -> NDArray:
-        return np.add.reduceat(values[:, order], first, axis=1)
+    Attributes
+    ----------
+    components : Components
+    islands : dict of int to int array
+        The components of each island.
+    """
 
-    inside = per_island(share * weight[local]) / whole
-    claims_whole = inside > MIN_SHARE
-    partly = ~claims_whole & (inside > 0.05)
-    certainty = np.where(partly, np.log1p(-np.where(partly, inside, 0)), 0).sum(axis=1)
-    alone = share > MIN_SHARE
-    number = per_island(alone.astype(int))
-    size = np.array([len(islands[name]) for name in names.tolist()])
-    n_broken = ((number > 0) & (number < size)).sum(axis=1)
-    single_certainty = np.log(np.maximum(share, 1 - share)).sum(axis=1)
-    return [
-        Claimed(
-            {int(names[k]): float(inside[d, k]) for k in np.flatnonzero(claims_whole[d])},
-            float(certainty[d]),
-            frozenset(local[alone[d]].tolist()) if n_broken[d] else frozenset(),
-            int(n_broken[d]),
-            float(single_certainty[d]),
-        )
-        for d in range(len(boxes))
-    ]
+    def __init__(self, components: Components) -> None:
+        self.components = components
+        self.islands = members_of(components.island)
+        self._roots = np.linalg.cholesky(components.covariance)
+        self._weight = np.maximum(np.nan_to_num(components.flux), 1e-12)
+        self._names, self._own = np.unique(components.island, return_inverse=True)
+        self._size = np.bincount(self._own)
+        self._whole = np.bincount(self._own, self._weight)
+
+    def claimed(self, local: NDArray, boxes: NDArray) -> list[Claimed]:
+        """Find what each of some boxes (d, 4) claims of the components `local` (indices)."""
+        share = _shares(self.components.xy[local], self._roots[local], boxes).T
+        numbers, own = np.unique(self._own[local], return_inverse=True)
+        order = np.argsort(own, kind='stable')
+        first = np.searchsorted(own[order], np.arange(len(numbers)))
+
+        def per_island(values: NDArray) -> NDArray:
+            return np.add.reduceat(values[:, order], first, axis=1)
+
+        inside = per_island(share * self._weight[local]) / self._whole[numbers]
+        claims_whole = inside > MIN_SHARE
+        partly = ~claims_whole & (inside > 0.05)
+        certainty = np.where(partly, np.log1p(-np.where(partly, inside, 0)), 0).sum(axis=1)
+        alone = share > MIN_SHARE
+        number = per_island(alone.astype(int))
+        n_broken = ((number > 0) & (number < self._size[numbers])).sum(axis=1)
+        single_certainty = np.log(np.maximum(share, 1 - share)).sum(axis=1)
+        names = self._names[numbers].tolist()
+        return [
+            Claimed(
+                {names[k]: float(inside[d, k]) for k in np.flatnonzero(claims_whole[d]).tolist()},
+                float(certainty[d]),
+                frozenset(local[alone[d]].tolist()) if n_broken[d] else frozenset(),
+                int(n_broken[d]),
+                float(single_certainty[d]),
+            )
+            for d in range(len(boxes))
+        ]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from claran_plugin.claimed import MIN_PROBABILITY, Claimed, Components, Divided, find_claimed, members_of
+from claran_plugin.claimed import MIN_PROBABILITY, Claimed, Claiming, Components, Divided, members_of
 from claran_plugin.division import Division, Surroundings
 from claran_plugin.morphology import CLASSES
 
@@ -130,7 +130,8 @@ class Seen:
     ) -> None:
         self.components, self.detections, self.surroundings = components, detections, surroundings
         self.centres, self.step, self.side = centres, step, step * field_pixels
-        self.islands = members_of(components.island)
+        self.claiming = Claiming(components)
+        self.islands = self.claiming.islands
         self.of_field = members_of(detections.field)
         self.middles, self.places = cKDTree(centres), cKDTree(components.xy)
         # A set's middle is no farther from its field: of an island that a box claims, parts may lie outside.
@@ -173,9 +174,7 @@ class Seen:
         for number, local in zip(numbers, around, strict=True):
             if local:
                 indices = self.of_field[number]
-                all_claimed = find_claimed(
-                    self.components, np.array(sorted(local)), self.detections.boxes[indices], self.islands
-                )
+                all_claimed = self.claiming.claimed(np.array(sorted(local)), self.detections.boxes[indices])
                 claimed_by.update(zip(indices.tolist(), all_claimed, strict=True))
         return claimed_by
 

@@ -7,14 +7,15 @@ of the flux the set has. How much each of these counts for was fitted (`benchmar
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from claran_plugin.boxes import box_iou
-from claran_plugin.morphology import CLASSES, box_around, components_of
+from claran_plugin.morphology import CLASSES, boxes_around_sets, components_of
 
 MOST_DIVIDED = 6
 """Of a box's islands, only so many, the brightest, are left out one by one; the others go with the whole."""
@@ -225,46 +226,58 @@ class Division:
         large = held if resolved is None else held & resolved
 
         def rank(island: int) -> tuple[bool, int, float, int]:
-            low, high = np.split(outlines[island], 2)
+            x0, y0, x1, y1 = outlines[island].tolist()
             is_small = resolved is not None and island not in resolved
-            return is_small, -len(counted[island]), -float(np.prod(high - low)), island
+            return is_small, -len(counted[island]), -(x1 - x0) * (y1 - y0), island
 
         ranked = sorted(held, key=rank)
-        first = ranked[:MOST_DIVIDED]
-        choices = [chosen for n in range(1, len(first) + 1) for chosen in itertools.combinations(first, n)]
-        if len(first) < len(ranked):
+        n_first = min(len(ranked), MOST_DIVIDED)
+        patterns, chosen_first = _patterns(n_first)
+        choices = [tuple(ranked[k] for k in pattern) for pattern in patterns]
+        inside = np.zeros((len(choices) + (n_first < len(ranked)), len(ranked)), bool)
+        inside[: len(choices), :n_first] = chosen_first
+        if n_first < len(ranked):
             choices.append(tuple(ranked))
-        inside = np.array([[island in chosen for island in ranked] for chosen in choices])
-        boxes, number = [], []
-        alike: list[frozenset[int]] = []
-        for index, chosen in enumerate(choices):
-            components = {name: bounds for island in chosen for name, bounds in counted[island].items()}
-            shapes = list(components.values()) or [outlines[island] for island in chosen]
-            boxes.append(box_around(np.array(shapes), n_peaks=3))
-            number.append(len(components))
-            large_ones = large.intersection(chosen)
-            alike.append(large_ones or frozenset([-1 - index]))
+            inside[-1] = True
+        shapes = {name: bounds for island in ranked for name, bounds in counted[island].items()}
+        owned = np.array([[name in counted[island] for name in shapes] for island in ranked], bool)
+        has = inside.astype(np.float32) @ owned > 0
+        number = has.sum(axis=1)
+        around = np.array([outlines[island] for island in ranked])
+        boxes = np.empty((len(choices), 4))
+        for parts, members, rows in (
+            (np.array(list(shapes.values())), has, number > 0),
+            (around, inside, number == 0),  # nothing is counted on these
+        ):
+            if rows.any():
+                boxes[rows] = boxes_around_sets(parts, members[rows], n_peaks=3)
         is_faint = np.array([not counted[island] for island in ranked])
         is_large = np.array([island in large for island in ranked])
         flux = np.array([self.surroundings.flux[island] for island in ranked]).clip(0) + 1e-30
-        counts = np.array(number)
         known = dict(
             faint_stranger=(~inside & is_faint).sum(axis=1),
-            between=_between(np.array([outlines[island] for island in ranked]), inside, len(first)),
+            between=_between(around, inside, n_first),
             kept=np.log(np.maximum(inside @ flux / flux.sum(), LEAST_KEPT)),
             member=inside.sum(axis=1) - 1,
-            faint_member=np.maximum((inside & is_faint).sum(axis=1) - (counts == 0), 0),
+            faint_member=np.maximum((inside & is_faint).sum(axis=1) - (number == 0), 0),
             small_member=(inside & ~is_large).sum(axis=1),
         )
         return Sets(
             choices,
-            np.array(boxes),
-            np.maximum(counts, 1),
+            boxes,
+            np.maximum(number, 1),
             np.stack([(~inside & is_large).sum(axis=1), (~inside & ~is_large).sum(axis=1)], axis=-1),
             np.array([is_large.sum(), (~is_large).sum()]),
             known,
-            None if resolved is None else _grouped(alike),
+            None if resolved is None else _grouped([large.intersection(chosen) or chosen for chosen in choices]),
         )
+
+
+@cache
+def _patterns(n: int) -> tuple[list[tuple[int, ...]], NDArray]:
+    """List the combinations of some of n things, small ones first; also as (2^n - 1, n) bools."""
+    patterns = [pattern for k in range(1, n + 1) for pattern in itertools.combinations(range(n), k)]
+    return patterns, np.array([[k in pattern for k in range(n)] for pattern in patterns])
 
 
 def _between(outlines: NDArray, inside: NDArray, n_first: int) -> NDArray:
@@ -290,7 +303,7 @@ def _between(outlines: NDArray, inside: NDArray, n_first: int) -> NDArray:
     return np.where(inside, 0, most).sum(axis=1)
 
 
-def _grouped(names: list[frozenset[int]]) -> tuple[NDArray, NDArray, NDArray]:
+def _grouped(names: Sequence[Hashable]) -> tuple[NDArray, NDArray, NDArray]:
     """Group equal names: their numbers, group by group; where each group begins among these; the group of each."""
     numbers = {name: k for k, name in enumerate(dict.fromkeys(names))}
     place = np.array([numbers[name] for name in names])

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from claran_plugin.morphology import EIGHT_CONNECTED
 from claran_plugin.pixels import Window, tiles
-from claran_plugin.subjects import Sky
+from claran_plugin.subjects import Sky, without_blank
 
 
 class Emission(NamedTuple):
@@ -118,7 +118,7 @@ def _measure(sky: Sky, snr: NDArray, labels: NDArray, n: int, window: Window) ->
     ys, xs = window
     y, x = np.nonzero(labels)
     own = labels[y, x] - 1
-    data = np.nan_to_num(sky.radio.data[ys, xs])[y, x].astype(float)
+    data = without_blank(sky.radio.data[ys, xs][y, x]).astype(float)
     slices = ndimage.find_objects(labels)
     bounds = np.array([[s[1].start, s[0].start, s[1].stop, s[0].stop] for s in slices], float) - 0.5
     bounds += np.tile([xs.start, ys.start], 2)
@@ -140,8 +140,8 @@ def _gather(near: list[set[int]], labels: NDArray, places: NDArray, reach: int, 
     ny, nx = labels.shape
     for index in np.flatnonzero(np.all((high > 0) & (low < (nx, ny)), axis=1)).tolist():
         (x0, y0), (x1, y1) = np.maximum(low[index], 0), high[index]
-        found = labels[y0:y1, x0:x1]
-        near[index].update((np.unique(found[found > 0]) + (number - 1)).tolist())
+        found = set(labels[y0:y1, x0:x1].ravel().tolist())
+        near[index].update(label + (number - 1) for label in found if label)
 
 
 def _touching(before: NDArray, after: NDArray, shift: int = 0) -> NDArray:

@@ -65,7 +65,7 @@ def component_labels(snr: NDArray, beam_pix: float, *, sigma: float = COMPONENT_
     labels : (ny, nx) int array, 0 outside components
     n : int, their number; labels run from 1 to n
     """
-    labels, n = ndimage.label(np.nan_to_num(snr) > sigma, EIGHT_CONNECTED)
+    labels, n = ndimage.label(snr > sigma, EIGHT_CONNECTED)  # blank is not above
     if not n:
         return labels, 0
     area = np.bincount(labels.ravel(), minlength=n + 1)
@@ -90,7 +90,7 @@ def peak_positions(snr: NDArray, footprint: NDArray) -> NDArray:
     -------
     (n, 2) int array of (x, y) pixels, brightest first
     """
-    inside = footprint & (np.nan_to_num(snr) > COMPONENT_SIGMA)
+    inside = footprint & (snr > COMPONENT_SIGMA)
     if not inside.any():
         return np.empty((0, 2), int)
     ys, xs = ndimage.find_objects(inside.astype(np.int8))[0]
@@ -164,16 +164,39 @@ def source_box(labels: NDArray, members: ArrayLike, n_peaks: int) -> NDArray:
 
 def box_around(bounds: NDArray, n_peaks: int) -> NDArray:
     """Give the box of `source_box` from the bounding boxes (k, 4) of a source's components."""
-    low, high = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
-    if len(bounds) == 1:
-        side = np.hypot(*(high - low))
+    return boxes_around_sets(bounds, np.ones((1, len(bounds)), bool), n_peaks)[0]
+
+
+def boxes_around_sets(bounds: NDArray, has: NDArray, n_peaks: int) -> NDArray:
+    """Give the boxes of `source_box`, (m, 4), of m sets of k components.
+
+    Parameters
+    ----------
+    bounds : (k, 4) array
+        Bounding boxes of the components.
+    has : (m, k) bool array
+        Which of them each set has, one at least.
+    n_peaks : int
+        Of each set.
+    """
+    low = np.where(has[..., None], bounds[:, :2], np.inf).min(axis=1)
+    high = np.where(has[..., None], bounds[:, 2:], -np.inf).max(axis=1)
+    centres = (bounds[:, :2] + bounds[:, 2:]) / 2
+    if len(centres) <= MOST_COMPARED:
+        separation = np.linalg.norm(centres[:, None] - centres, axis=-1)
+        widest = np.where(has[:, :, None] & has[:, None], separation, 0).max(axis=(1, 2))
     else:
-        centres = (bounds[:, :2] + bounds[:, 2:]) / 2
-        if len(centres) > MOST_COMPARED:  # the outermost ones in some directions
-            angles = np.linspace(0, 2 * np.pi, MOST_COMPARED, endpoint=False)
-            outermost = np.argmax(centres @ np.stack([np.cos(angles), np.sin(angles)]), axis=0)
-            centres = centres[np.unique(outermost)]
-        separation = np.max(np.linalg.norm(centres[:, None] - centres[None], axis=-1))
-        side = separation * (1.13 if len(bounds) == 2 else 1.05) * extent_factor(len(bounds), n_peaks)
+        widest = np.array([_widest(centres[row]) for row in has])
+    sides = [1.13 * extent_factor(2, n_peaks), 1.05 * extent_factor(3, n_peaks)]
+    number = has.sum(axis=1)
+    side = np.where(number == 1, np.hypot(*(high - low).T), widest * np.take(sides, number > 2))
     middle = (low + high) / 2
-    return np.concatenate([middle - side / 2, middle + side / 2])
+    return np.concatenate([middle - side[:, None] / 2, middle + side[:, None] / 2], axis=1)
+
+
+def _widest(points: NDArray) -> float:
+    """Give the largest distance between any two points (k, 2); of many, between the outermost in some directions."""
+    if len(points) > MOST_COMPARED:
+        angles = np.linspace(0, 2 * np.pi, MOST_COMPARED, endpoint=False)
+        points = points[np.unique(np.argmax(points @ np.stack([np.cos(angles), np.sin(angles)]), axis=0))]
+    return float(np.linalg.norm(points[:, None] - points, axis=-1).max())

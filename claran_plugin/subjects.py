@@ -105,7 +105,7 @@ class Sky:
 
     def snr(self, ys: slice, xs: slice) -> NDArray:
         """Give a window of the image in units of the local noise; blank pixels are 0."""
-        return np.nan_to_num(self.radio.data[ys, xs]) / np.maximum(self.rms[ys, xs], 1e-30)
+        return without_blank(self.radio.data[ys, xs]) / np.maximum(self.rms[ys, xs], 1e-30)
 
     def cut(self, centre: NDArray) -> Subject:
         """Cut out the field of view around a pixel (x, y); outside the image there is no signal."""
@@ -114,6 +114,11 @@ class Sky:
         if self.infrared is not None:
             infrared = resample(self.infrared.data, centre, self.step, FIELD_PIXELS, blank=np.nan)
         return Subject(np.asarray(centre, float), self.step, radio, infrared)
+
+
+def without_blank(pixels: NDArray) -> NDArray:
+    """Put 0 where pixels are NaN."""
+    return np.where(np.isnan(pixels), 0, pixels)
 
 
 def resample(data: NDArray, centre: NDArray, step: float, size: int, *, order: int = 1, blank: float = 0.0) -> NDArray:
@@ -148,7 +153,7 @@ def resample(data: NDArray, centre: NDArray, step: float, size: int, *, order: i
     def sampled(values: NDArray) -> NDArray:
         return ndimage.affine_transform(values, [step, step], offset - low, (size, size), order=order, mode='constant')
 
-    result = sampled(np.nan_to_num(part))
+    result = sampled(without_blank(part))
     if blank == 0:
         return result
     known = sampled(np.isfinite(part).astype(float))

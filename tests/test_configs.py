@@ -87,7 +87,7 @@ def test_installed_as_part_of_the_package(name):
 
 
 def test_registers_the_plugin_s_classes(config):
-    assert config.custom_imports.imports == ['claran_plugin.detection']
+    assert config.custom_imports.imports == ['claran_plugin.detection', 'claran_plugin.detection.training']
     assert config.custom_imports.allow_failed_imports is False
     assert config.default_scope == 'mmdet'
 

@@ -41,6 +41,7 @@ MARKS = np.array([[60, 80, 9, 21, 100], [110, 120, 30, 12, 200], [90, 50, 5, 5, 
 @pytest.fixture
 def detection(require_detector):
     from claran_plugin import detection
+    from claran_plugin.detection import training  # noqa: F401
 
     return detection
 

@@ -242,7 +242,7 @@ def test_metric_through_mmengine(require_detector):
     from mmengine.registry import init_default_scope
     from mmengine.structures import InstanceData
 
-    import claran_plugin.detection  # noqa: F401
+    import claran_plugin.detection.training  # noqa: F401
 
     init_default_scope('mmdet')
     rng = np.random.default_rng(0)

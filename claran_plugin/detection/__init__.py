@@ -1,7 +1,8 @@
 """The detector: Faster R-CNN with spatial-transformer RoI pooling, in OpenMMLab's registries.
 
-Importing this package checks that the stack is complete and registers the plugin's classes, so an mmdet config needs
-only ``custom_imports = dict(imports=['claran_plugin.detection'], allow_failed_imports=False)``.
+Importing this package checks that the stack is complete and registers the parts of detectors; `detection.training`
+registers what they are trained and tested with. An mmdet config has ``custom_imports =
+dict(imports=['claran_plugin.detection', 'claran_plugin.detection.training'], allow_failed_imports=False)``.
 """
 
 import contextlib
@@ -31,15 +32,6 @@ def check_stack() -> None:
 
 check_stack()
 
-from claran_plugin.detection import (  # noqa: E402
-    dataset,
-    metric,
-    mixed_precision,
-    rgz_subjects,
-    runner,
-    samplers,
-    transforms,
-)
 from claran_plugin.detection.averaged_views import AveragedViews  # noqa: E402
 from claran_plugin.detection.bbox_head import ClaranBBoxHead  # noqa: E402
 from claran_plugin.detection.imagenet_vgg16 import ImageNetVGG16  # noqa: E402
@@ -63,11 +55,4 @@ __all__ = [
     'RotatingSTRoIExtractor',
     'STRoIExtractor',
     'check_stack',
-    'dataset',
-    'metric',
-    'mixed_precision',
-    'rgz_subjects',
-    'runner',
-    'samplers',
-    'transforms',
 ]

@@ -159,6 +159,19 @@ def read_ranges(path: str | Path, weights_hash: str, model: nn.Module) -> dict[s
         ) from err
 
 
+def takes_pictures(model: nn.Module) -> bool:
+    """Tell whether the first convolution, in eight bits, takes the numbers of a picture as they are.
+
+    That is so where the range of its input is what the preprocessor makes of 0 to 255.
+    """
+    preprocessor, first = model.data_preprocessor, model.backbone.stages[0]
+    if not isinstance(first, EightBits) or preprocessor._channel_conversion:
+        return False
+    levels = torch.arange(STEPS + 1).float().expand(3, 1, -1)
+    size, zero = first.incoming
+    return torch.equal(((levels - preprocessor.mean) / preprocessor.std / size + zero).round_(), levels)
+
+
 class Group(NamedTuple):
     """Layers that are replaced together.
 

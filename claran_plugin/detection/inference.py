@@ -14,6 +14,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
+from mmengine.utils import import_modules_from_strings
 from numpy.typing import NDArray
 from torch.nn import functional
 
@@ -26,6 +27,8 @@ HALVED = ('backbone', 'neck', 'rpn_head.rpn_conv', 'roi_head.bbox_head')
 """The detector's parts where the time goes; they multiply in bfloat16 on CPUs that are fast in it."""
 HALVED_STILL = ('roi_head.bbox_head',)
 """Those of them that do where the others use eight bits."""
+FOR_TRAINING = 'claran_plugin.detection.training'
+"""A module that running a detector does not need, though its config imports it."""
 MOST_THREADS = 16
 """Batches that are looked at at once on a CPU, at most."""
 
@@ -78,6 +81,7 @@ class Detector:
             if ranges is not None:
                 eight_bits.run_in_eight_bits(self.model, ranges)
                 self.precision = 'int8'
+        self._takes_pictures = self.precision == 'int8' and eight_bits.takes_pictures(self.model)
         if self.precision in ('int8', 'bfloat16') and mixed_precision.is_fast_on_cpu():
             parts = HALVED if self.precision == 'bfloat16' else HALVED_STILL
             modules = dict(self.model.named_modules())
@@ -103,13 +107,15 @@ class Detector:
         """
         self.model.to(self.device)
         side = pictures.shape[1]
-        batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device).permute(0, 3, 1, 2).float()
-        if side != self.input_size:
-            batch = functional.interpolate(batch, (self.input_size,) * 2, mode='bilinear', align_corners=False)
+        batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device).permute(0, 3, 1, 2)
         samples = [DetDataSample(metainfo=self._metainfo()) for _ in range(len(batch))]
-        data = self.model.data_preprocessor(dict(inputs=list(batch), data_samples=samples), False)
+        if not (side == self.input_size and self._takes_pictures):
+            batch = batch.float()
+            if side != self.input_size:
+                batch = functional.interpolate(batch, (self.input_size,) * 2, mode='bilinear', align_corners=False)
+            batch = self.model.data_preprocessor(dict(inputs=list(batch), data_samples=samples), False)['inputs']
         with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.precision == 'float16'):
-            results = self.model.predict(data['inputs'], data['data_samples'], rescale=False)
+            results = self.model.predict(batch, samples, rescale=False)
         scale = side / self.input_size
         return [self._to_numpy(sample.pred_instances, scale) for sample in results]
 
@@ -134,7 +140,9 @@ class Detector:
 
     def _metainfo(self) -> dict:
         size = (self.input_size, self.input_size)
-        return dict(img_shape=size, ori_shape=size, pad_shape=size, scale_factor=(1.0, 1.0))
+        return dict(
+            img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0)
+        )
 
     @staticmethod
     def _to_numpy(found: InstanceData, scale: float) -> InstanceData:
@@ -223,7 +231,10 @@ def _read_config(path: str | Path) -> Config:
             f'{path}: no such config; give an mmdet config file, or the name of a bundled model, with --model'
         )
     try:
-        config = Config.fromfile(path, import_custom_modules=True)
+        config = Config.fromfile(path, import_custom_modules=False)
+        custom = dict(config.get('custom_imports') or dict(imports=[]))
+        names = [custom['imports']] if isinstance(custom['imports'], str) else custom['imports']
+        import_modules_from_strings(**{**custom, 'imports': [name for name in names if name != FOR_TRAINING]})
     except Exception as err:
         raise InputError(f'{path}: not a readable mmdet config ({_said(err)}); correct it') from err
     if 'model' not in config:

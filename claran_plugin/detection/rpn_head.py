@@ -104,12 +104,13 @@ class ClaranRPNHead(RPNHead):
         """
         (priors,) = self.prior_generator.grid_priors([scores.shape[-2:]], dtype=scores.dtype, device=scores.device)
         batch = len(scores)
-        scores = scores.permute(0, 2, 3, 1).reshape(batch, -1).sigmoid()
+        scores = scores.permute(0, 2, 3, 1).reshape(batch, -1)
         offsets = offsets.permute(0, 2, 3, 1).reshape(batch, -1, 4)
         number = cfg.get('nms_pre', -1)
         if not 0 < number < scores.shape[1]:
             number = scores.shape[1]
-        scores, rank = (part[:, :number] for part in scores.sort(dim=1, descending=True))
+        scores, rank = scores.topk(number, dim=1)
+        scores = scores.sigmoid()
         offsets = offsets.gather(1, rank[..., None].expand(-1, -1, 4))
         boxes = self.bbox_coder.decode(
             priors[rank.flatten()], offsets.reshape(-1, 4), max_shape=meta['img_shape']

@@ -1,5 +1,7 @@
 # ClaRAN as published: Faster R-CNN on VGG-16 with spatial-transformer RoI pooling (Wu et al. 2019, Table 4).
-custom_imports = dict(imports=['claran_plugin.detection'], allow_failed_imports=False)
+custom_imports = dict(
+    imports=['claran_plugin.detection', 'claran_plugin.detection.training'], allow_failed_imports=False
+)
 # proposals smaller than 4 of the subject's 132 px are left out (Section 4.3.2)
 smallest = 4 * 600 / 132
 

@@ -28,10 +28,12 @@ from claran_plugin import pipeline
 from claran_plugin.associator import Associator
 from claran_plugin.boxes import box_iou
 from claran_plugin.claimed import Components, members_of
-from claran_plugin.claims import Detections, Hypothesis, Seen
+from claran_plugin.claims import Detections, Seen
 from claran_plugin.division import COARSE, FITTED, Division, DivisionModel, Sets, Surroundings
 from claran_plugin.footprints import surroundings
+from claran_plugin.hypotheses import Hypotheses
 from claran_plugin.morphology import box_around
+from claran_plugin.scales import Coarse
 from claran_plugin.subjects import FIELD_PIXELS, Sky
 
 SEED = 8000
@@ -73,16 +75,11 @@ class Recorder(Associator):
     looks: list[tuple[Any, ...]]
 
     def _hypotheses(
-        self,
-        sky: Sky,
-        components: Components,
-        centres: NDArray,
-        seen: Detections,
-        resolved: frozenset[int] | None = None,
-    ) -> list[Hypothesis]:
-        around = surroundings(components, sky)._replace(resolved=resolved)
+        self, sky: Sky, components: Components, centres: NDArray, seen: Detections, coarse: Coarse | None = None
+    ) -> Hypotheses:
+        around = surroundings(components, sky)._replace(resolved=frozenset(coarse.resolved) if coarse else None)
         self.looks.append((components, seen, centres, sky.step, around))
-        return super()._hypotheses(sky, components, centres, seen, resolved)
+        return super()._hypotheses(sky, components, centres, seen, coarse)
 
     def taken(self, truth: Sequence[Sequence[int]]) -> Iterator[Look]:
         """Give what was seen since the last call."""

@@ -14,14 +14,15 @@ from claran_plugin.association import Partition, partition
 from claran_plugin.boxes import boxes_around
 from claran_plugin.calibration import Calibration, read_calibration
 from claran_plugin.claimed import MIN_PROBABILITY, Components, members_of
-from claran_plugin.claims import Detections, Hypothesis, claims
+from claran_plugin.claims import Detections, claims
 from claran_plugin.errors import InputError
 from claran_plugin.footprints import outlines, surroundings
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
+from claran_plugin.hypotheses import Hypotheses
 from claran_plugin.models import DEFAULT, PRECISIONS, default_model, find_model
 from claran_plugin.pixels import in_blocks
 from claran_plugin.quick_imports import quick_imports
-from claran_plugin.scales import Coarse, coarse_centres, coarser_skies, large_only
+from claran_plugin.scales import Coarse, coarse_centres, coarser_skies, large_sets, on_the_image
 from claran_plugin.subjects import FIELD_PIXELS, Sky, choose_centres, to_image
 from claran_plugin.turns import VIEWS, turned, turned_back_boxes
 
@@ -222,30 +223,28 @@ class Associator:
         with ThreadPoolExecutor(1) as pool:
             own = pool.submit(self._hypotheses, sky, components, fields.centres, next(looks))
             larger = [
-                pool.submit(self._larger, coarse, centres, seen)
+                pool.submit(self._hypotheses, coarse.sky, coarse.components, centres, seen, coarse)
                 for (coarse, centres), seen in zip(coarser, looks, strict=True)
             ]
-        wholes = [hypothesis for found in larger for hypothesis in found.result()]
+        wholes = Hypotheses.joined(found.result() for found in larger)
         largest = max([sky.field_pix, *(coarse.sky.field_pix * coarse.scale for coarse, _ in fields.coarser)])
         return Looked(partition(components, own.result(), wholes), n_fields, n_coarse, largest)
 
     def _hypotheses(
-        self,
-        sky: Sky,
-        components: Components,
-        centres: NDArray,
-        seen: Detections,
-        resolved: frozenset[int] | None = None,
-    ) -> list[Hypothesis]:
-        """Turn what is seen in some fields into hypotheses, each view being a field of its own."""
-        around = surroundings(components, sky)._replace(resolved=resolved)
-        views = np.repeat(centres, len(self.views), axis=0)
-        return claims(components, seen, views, sky.step, FIELD_PIXELS, around)
+        self, sky: Sky, components: Components, centres: NDArray, seen: Detections, coarse: Coarse | None = None
+    ) -> Hypotheses:
+        """Turn what is seen in some fields into hypotheses, each view being a field of its own.
 
-    def _larger(self, coarse: Coarse, centres: NDArray, seen: Detections) -> list[Hypothesis]:
-        """Turn what is seen on a coarser sky into hypotheses that are too large for the finer ones."""
-        found = self._hypotheses(coarse.sky, coarse.components, centres, seen, frozenset(coarse.resolved))
-        return large_only(found, coarse)
+        On a coarser sky only what is too large for finer fields becomes one, and is brought onto the image.
+        """
+        around = surroundings(components, sky)
+        wanted = None
+        if coarse is not None:
+            around = around._replace(resolved=frozenset(coarse.resolved))
+            wanted = large_sets(coarse)
+        views = np.repeat(centres, len(self.views), axis=0)
+        found = claims(components, seen, views, sky.step, FIELD_PIXELS, around, wanted)
+        return found if coarse is None else on_the_image(found, coarse)
 
 
 def _load_detector(config: Path, weights: Path, device: str, precision: str) -> 'Detector':

@@ -90,23 +90,20 @@ class Claimed(NamedTuple):
     single_certainty: float
 
     def wholes(
-        self, divided: Divided | None, total: float, islands: Mapping[int, NDArray]
+        self, divided: Divided, total: float, islands: Mapping[int, NDArray]
     ) -> list[tuple[frozenset[int], float, float]]:
         """Give the sets of whole islands that a box may stand for: components, probability, log certainty.
 
-        `divided` are sets of islands and their shares in the detection's probability `total`; without, it is all.
+        `divided` are sets of islands and their shares in the detection's probability `total`.
         """
-        if not self.held:
-            return []
-        choices, shares = divided or ([tuple(self.held)], [1.0])
         return [
             (
-                frozenset(int(member) for island in chosen for member in islands[island]),
+                frozenset(member for island in chosen for member in islands[island].tolist()),
                 total * portion,
                 self.certainty + sum(math.log(self.held[island]) for island in chosen),
             )
-            for chosen, portion in zip(choices, shares, strict=True)
-            if portion * total > MIN_PROBABILITY or len(choices) == 1
+            for chosen, portion in zip(*divided, strict=True)
+            if portion * total > MIN_PROBABILITY
         ]
 
     def piecemeal(self, total: float) -> list[tuple[frozenset[int], float, float]]:

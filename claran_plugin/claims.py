@@ -5,8 +5,9 @@ A box claims the islands of which it holds more than half (`claimed`); a detecti
 probability is the mean over all fields that could see it.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.spatial import cKDTree
 
 from claran_plugin.claimed import MIN_PROBABILITY, Claimed, Claiming, Components, Divided, members_of
 from claran_plugin.division import Division, Surroundings
+from claran_plugin.hypotheses import Hypotheses, Hypothesis
 from claran_plugin.morphology import CLASSES
 
 UNSEEN_PROBABILITY = 0.02
@@ -28,6 +30,9 @@ TILE = 40
 each on the way is then bounded."""
 CERTAIN = 8.0
 """Log odds beyond which nothing is added."""
+
+
+Wanted = Callable[[Sequence[int]], bool]
 
 
 class Detections(NamedTuple):
@@ -48,39 +53,6 @@ class Detections(NamedTuple):
     field: NDArray
 
 
-class Hypothesis(NamedTuple):
-    """A set of components that may be one source.
-
-    Attributes
-    ----------
-    members : frozenset of int
-    evidence : float
-        Log odds that they are one source.
-    probabilities : (6,) array
-        Class probabilities, the mean over the fields of view that show the set.
-    box : (4,) array or None
-        That of the detection nearest to the middle of its field, pixels of the image; None where there is none.
-    probability : float
-        That they are one source, the mean over the fields of view that show the set.
-    certainty : float
-        What the evidence loses where a box cuts these components or others, or divides an island.
-    n_shown, n_found : int
-        Views of fields that show the set, and those in which it was found.
-    scale : int
-        Beam of the sky on which it was found, in beams of the image: 1, 2, 4, ...
-    """
-
-    members: frozenset[int]
-    evidence: float
-    probabilities: NDArray
-    box: NDArray | None
-    probability: float = 0.0
-    certainty: float = 0.0
-    n_shown: int = 0
-    n_found: int = 0
-    scale: int = 1
-
-
 def claims(
     components: Components,
     detections: Detections,
@@ -88,7 +60,8 @@ def claims(
     step: float,
     field_pixels: int,
     surroundings: Surroundings | None = None,
-) -> list[Hypothesis]:
+    wanted: Wanted | None = None,
+) -> Hypotheses:
     """Turn detections into hypotheses, one per set of components.
 
     Parameters
@@ -97,12 +70,16 @@ def claims(
         See `association.associate`.
     surroundings : Surroundings, optional
         Without, a box claims all islands that it holds.
+    wanted : callable, optional
+        Tells of a set of islands whether to make it a hypothesis. With it, no island is divided.
     """
     keep = detections.probabilities.sum(axis=1) > MIN_PROBABILITY
     if not keep.all():
         detections = Detections(*(part[keep] for part in detections))
-    seen = Seen(components, detections, centres, step, field_pixels, surroundings)
-    return [hypothesis for low, high in _tiles(centres, TILE * seen.side) for hypothesis in seen.hypotheses(low, high)]
+    seen = Seen(components, detections, centres, step, field_pixels, surroundings, wanted)
+    return Hypotheses.joined(
+        Hypotheses.of(seen.hypotheses(low, high)) for low, high in _tiles(centres, TILE * seen.side)
+    )
 
 
 def _tiles(centres: NDArray, side: float) -> Iterator[tuple[NDArray, NDArray]]:
@@ -127,8 +104,10 @@ class Seen:
         step: float,
         field_pixels: int,
         surroundings: Surroundings | None,
+        wanted: Wanted | None = None,
     ) -> None:
         self.components, self.detections, self.surroundings = components, detections, surroundings
+        self.wanted = wanted
         self.centres, self.step, self.side = centres, step, step * field_pixels
         self.claiming = Claiming(components)
         self.islands = self.claiming.islands
@@ -152,14 +131,16 @@ class Seen:
 
     def _found(self, fields: NDArray) -> '_Found':
         """Give the sets that are claimed in some fields (numbers)."""
-        boxes, probabilities, field = self.detections
+        _, probabilities, field = self.detections
         division = None if self.surroundings is None else Division(self.surroundings, len(self.islands))
         claimed_by = self.claimed(fields)
-        divided = _divided(claimed_by, boxes, probabilities, division)
+        divided = self._divided(claimed_by, division)
         found: _Found = defaultdict(dict)
         for index, claimed in claimed_by.items():
             number, whole = int(field[index]), float(probabilities[index].sum())
-            sets = claimed.wholes(divided.get(index), whole, self.islands) + claimed.piecemeal(whole)
+            sets = claimed.wholes(divided[index], whole, self.islands) if claimed.held else []
+            if self.wanted is None:
+                sets += claimed.piecemeal(whole)
             for members, probability, certainty in sets:
                 known = found[members].get(number)
                 if known is None or probability > known[1]:
@@ -178,48 +159,56 @@ class Seen:
                 claimed_by.update(zip(indices.tolist(), all_claimed, strict=True))
         return claimed_by
 
+    def _divided(self, claimed_by: Mapping[int, Claimed], division: Division | None) -> dict[int, Divided]:
+        """Divide detections among sets of the islands that they claim, those of the same islands together."""
+        boxes, probabilities, _ = self.detections
+        alike: dict[frozenset[int], list[int]] = defaultdict(list)
+        for index, claimed in claimed_by.items():
+            if claimed.held:
+                alike[frozenset(claimed.held)].append(index)
+        divided: dict[int, Divided] = {}
+        for held, indices in alike.items():
+            choices: list[tuple[int, ...]] = [tuple(held)]
+            shares: NDArray = np.ones((len(indices), 1))
+            if division is not None and len(held) > 1:
+                choices, shares = division.shares(held, boxes[indices], probabilities[indices])
+            if self.wanted is not None:
+                kept = [number for number, chosen in enumerate(choices) if self.wanted(chosen)]
+                choices, shares = [choices[number] for number in kept], shares[:, kept]
+            divided.update(
+                (index, (choices, portions)) for index, portions in zip(indices, shares.tolist(), strict=True)
+            )
+        return divided
+
     def _hypothesis(
         self, members: frozenset[int], views: dict[int, tuple[int, float, float]], middle: NDArray, half: NDArray
     ) -> Hypothesis:
         """Take the mean over the fields that show a set (half as wide as `half`) around a point."""
-        centres = self.centres
         reach = self.side / 2 * 0.95 - half
         around = self.middles.query_ball_point(middle, max(reach.max(), 0), p=np.inf)
-        shown = [f for f in around if np.all(np.abs(centres[f] - middle) < reach)]
-        seen = sorted(set(shown) | set(views))
-        offset = dict(zip(seen, np.abs(centres[seen] - middle).max(axis=1) / self.step, strict=True))
-        weight = np.exp(-((np.array([*offset.values()]) / VIEW_PIX) ** 2)) + 1e-6
-        background = np.full(len(CLASSES), UNSEEN_PROBABILITY / len(CLASSES))
-        probabilities = self.detections.probabilities
-        values = np.array([probabilities[views[f][0]] if f in views else background for f in seen])
-        mean = np.average(values, axis=0, weights=weight)
-        likely = float(np.average([views[f][1] if f in views else UNSEEN_PROBABILITY for f in seen], weights=weight))
+        shows = np.all(np.abs(self.centres[around] - middle) < reach, axis=1)
+        seen = sorted({field for field, is_shown in zip(around, shows.tolist(), strict=True) if is_shown} | set(views))
+        offset = np.abs(self.centres[seen] - middle).max(axis=1) / self.step
+        weight = np.exp(-((offset / VIEW_PIX) ** 2)) + 1e-6
+        weight /= weight.sum()
+        values = np.full((len(seen), len(CLASSES)), UNSEEN_PROBABILITY / len(CLASSES))
+        likely = np.full(len(seen), UNSEEN_PROBABILITY)
+        found = [row for row, field in enumerate(seen) if field in views]
+        values[found] = self.detections.probabilities[[views[seen[row]][0] for row in found]]
+        likely[found] = [views[seen[row]][1] for row in found]
+        probability = float(weight @ likely)
         certainty = max(sure for _, _, sure in views.values())
-        box = self.detections.boxes[views[min(views, key=lambda f: offset[f])][0]].copy()  # the others may be let go
-        return Hypothesis(members, log_odds(likely) + certainty, mean, box, likely, certainty, len(seen), len(views))
+        nearest = seen[min(found, key=lambda row: offset[row])]
+        box = self.detections.boxes[views[nearest][0]]
+        evidence = log_odds(probability) + certainty
+        return Hypothesis(members, evidence, weight @ values, box, probability, certainty, len(seen), len(views))
 
 
 _Found = dict[frozenset[int], dict[int, tuple[int, float, float]]]
 """set -> field of view -> its likeliest detection, how likely that is the set, logarithm of how surely it holds it"""
 
 
-def _divided(
-    claimed_by: Mapping[int, Claimed], boxes: NDArray, probabilities: NDArray, division: Division | None
-) -> dict[int, Divided]:
-    """Divide the detections that claim several islands, those of the same islands together."""
-    alike: dict[frozenset[int], list[int]] = defaultdict(list)
-    for index, claimed in claimed_by.items():
-        if division is not None and len(claimed.held) > 1:
-            alike[frozenset(claimed.held)].append(index)
-    divided: dict[int, Divided] = {}
-    for held, indices in alike.items():
-        assert division is not None
-        choices, shares = division.shares(held, boxes[indices], probabilities[indices])
-        divided.update((index, (choices, portions)) for index, portions in zip(indices, shares.tolist(), strict=True))
-    return divided
-
-
 def log_odds(probability: float) -> float:
     """Give ln(p / (1 - p)), bounded."""
-    p = np.clip(probability, 1e-4, 1 - 1e-4)
-    return float(np.clip(np.log(p / (1 - p)), -CERTAIN, CERTAIN))
+    p = min(max(probability, 1e-4), 1 - 1e-4)
+    return min(max(math.log(p / (1 - p)), -CERTAIN), CERTAIN)

@@ -63,39 +63,35 @@ def evidence_of(association: Association) -> Evidence:
     """Tabulate what was weighed for an association."""
     partition, image = association.partition, association.radio
     considered = partition.considered
-    place = {hypothesis.members: number for number, hypothesis in enumerate(considered)}
     chosen, margin = np.full(len(considered), -1), np.full(len(considered), np.nan)
-    for label, hypothesis in enumerate(partition.hypotheses):
-        number = place[hypothesis.members]
-        chosen[number], margin[number] = label, partition.margin[label]
-    boxes = np.array([np.full(4, np.nan) if h.box is None else h.box for h in considered]).reshape(-1, 4)
+    chosen[partition.chosen], margin[partition.chosen] = np.arange(len(partition.chosen)), partition.margin
+    boxes = considered.box
     known = np.isfinite(boxes).all(axis=1)
     ra, dec = np.full((2, len(considered)), np.nan)
     middle = to_sky(image.wcs, (boxes[known, :2] + boxes[known, 2:]) / 2)
     ra[known], dec[known] = middle.ra.deg, middle.dec.deg
     width, height = (boxes[:, 2:] - boxes[:, :2]).T * pixel_scale(image)
-    probabilities = np.array([h.probabilities for h in considered]).reshape(-1, len(CLASSES))
     values = dict(
         Set_id=np.arange(len(considered)),
         Assoc_id=chosen,
-        Assoc=[len(h.members) for h in considered],
-        Evidence=[h.evidence for h in considered],
+        Assoc=considered.n_members,
+        Evidence=considered.evidence,
         Margin=margin,
-        Probability=[h.probability for h in considered],
-        Certainty=[h.certainty for h in considered],
-        **{f'P_{name}': probabilities[:, k] for k, name in enumerate(CLASSES)},
-        N_Found=[h.n_found for h in considered],
-        N_Shown=[h.n_shown for h in considered],
-        Scale=[h.scale for h in considered],
+        Probability=considered.probability,
+        Certainty=considered.certainty,
+        **{f'P_{name}': considered.probabilities[:, k] for k, name in enumerate(CLASSES)},
+        N_Found=considered.n_found,
+        N_Shown=considered.n_shown,
+        Scale=considered.scale,
         Box_RA=ra * u.deg,
         Box_DEC=dec * u.deg,
         Box_Width=width * u.arcsec,
         Box_Height=height * u.arcsec,
     )
-    pairs = np.array([(k, row) for k, h in enumerate(considered) for row in sorted(h.members)], int).reshape(-1, 2)
+    pairs = np.repeat(np.arange(len(considered)), considered.n_members), considered.member
     return Evidence(
         QTable([make_column(spec, values[spec.name]) for spec in SET_COLUMNS]),
-        Table([make_column(spec, column) for spec, column in zip(MEMBER_COLUMNS, pairs.T, strict=True)]),
+        Table([make_column(spec, column) for spec, column in zip(MEMBER_COLUMNS, pairs, strict=True)]),
     )
 
 

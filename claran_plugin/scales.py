@@ -6,7 +6,8 @@ the smoothed image and are only a part of what is seen there; a coarser view spe
 large for the finer ones.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +19,10 @@ from scipy.sparse.csgraph import connected_components
 
 from claran_plugin.boxes import boxes_around
 from claran_plugin.claimed import Components, members_of
-from claran_plugin.claims import Hypothesis
+from claran_plugin.claims import Wanted
 from claran_plugin.emission import Emission, find_emission
 from claran_plugin.footprints import FWHM, counted_emission
+from claran_plugin.hypotheses import Hypotheses
 from claran_plugin.images import beam
 from claran_plugin.morphology import COMPONENT_SIGMA
 from claran_plugin.pixels import WindowedPixels, average_pixels, values_at
@@ -218,20 +220,25 @@ def coarse_centres(coarse: Coarse) -> NDArray:
     return covering_centres(wanted, coarse.sky.field_pix, coarse.sky.field_pix / 2)
 
 
-def large_only(hypotheses: list[Hypothesis], coarse: Coarse) -> list[Hypothesis]:
-    """Keep the sets that are too large for finer fields of view; give their boxes in pixels of the image."""
+def large_sets(coarse: Coarse) -> Wanted:
+    """Give what tells which sets of joined islands are too large for finer fields of view, and no mere crowd."""
     least = LARGEST_FINER * coarse.sky.field_pix / FACTOR
-    kept = []
-    together = members_of(coarse.components.island)
-    for hypothesis in hypotheses:
-        if len(hypothesis.members) > MOST_COMPONENTS:
-            continue
-        islands = {int(coarse.components.island[member]) for member in hypothesis.members}
-        if len(hypothesis.members) < sum(len(together[number]) for number in islands):
-            continue  # divides an island, which only the finest sky can tell
+    size = {number: len(members) for number, members in members_of(coarse.components.island).items()}
+
+    def is_large(islands: Sequence[int]) -> bool:
+        if sum(size[number] for number in islands) > MOST_COMPONENTS:
+            return False
         whole = boxes_around(np.array([coarse.boxes[number] for number in islands]))
-        if hypothesis.box is not None and (whole[2:] - whole[:2]).max() > least:
-            box = (hypothesis.box + 0.5) * coarse.scale - 0.5
-            evidence = hypothesis.evidence - RARE
-            kept.append(hypothesis._replace(box=box, evidence=evidence, scale=coarse.scale))
-    return kept
+        return bool((whole[2:] - whole[:2]).max() > least)
+
+    return is_large
+
+
+def on_the_image(found: Hypotheses, coarse: Coarse) -> Hypotheses:
+    """Bring what was found on a coarser sky onto the image, with the evidence that is left for what is rare."""
+    return replace(
+        found,
+        box=(found.box + 0.5) * coarse.scale - 0.5,
+        evidence=found.evidence - RARE,
+        scale=np.full_like(found.scale, coarse.scale),
+    )

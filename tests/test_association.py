@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from claran_plugin import association
 from claran_plugin.association import associate
 from claran_plugin.claimed import Components, flux_shares, unit_disc_points
-from claran_plugin.claims import CERTAIN, Detections, Hypothesis, claims
+from claran_plugin.claims import CERTAIN, Detections, claims
+from claran_plugin.hypotheses import Hypotheses, Hypothesis
 from claran_plugin.morphology import CLASSES
 
 FIELD = 132
@@ -146,13 +147,13 @@ def test_order_of_components_does_not_matter(scene, seed):
 def test_the_partition_is_the_best_of_all(scene):
     parts, found, centres, step = scene
     seen = claims(parts, found, centres, step, FIELD)
-    offered = association._defaults(parts.island, seen) + seen
     best: dict = {}
-    for h in offered:  # a poor detection does not tell against what needs none
-        if h.members in best:
+    for h in [*association._defaults(parts.island, seen), *seen]:
+        if h.members in best:  # a poor detection does not tell against what needs none
             h = h._replace(evidence=max(h.evidence, best[h.members].evidence))
         best[h.members] = h
-    evidence = {h.members: h.evidence for h in association._limited(list(best.values()), [])}
+    limited = association._limited(list(best), Hypotheses.of(best.values()), Hypotheses.of([]))
+    evidence = dict(zip(best, limited.tolist(), strict=True))
     totals = sorted(
         (
             (sum(evidence[block] for block in blocks), frozenset(blocks))
@@ -242,7 +243,7 @@ def test_nothing_to_associate():
     for found, centres in ((detections(), NO_CENTRES), (detections([[0, 0, 9, 9]], [0.9]), np.array([[5.0, 5.0]]))):
         partition = associate(empty, found, centres, 1.0, FIELD)
         assert partition.labels.shape == (0,)
-        assert partition.hypotheses == []
+        assert len(partition.hypotheses) == 0
         assert partition.margin.shape == (0,)
 
 
@@ -332,7 +333,7 @@ def test_a_whole_and_its_parts_are_not_both_certain():
 def test_an_island_is_as_unlikely_as_a_set_that_it_is_part_of_is_likely(together, floor):
     nothing = np.zeros(len(CLASSES))
     seen = [Hypothesis(frozenset({0, 1, 2}), together, nothing, None), Hypothesis(frozenset({3}), 4.0, nothing, None)]
-    found = {h.members: h.evidence for h in association._defaults(np.array([5, 5, 8, 9]), seen)}
+    found = {h.members: h.evidence for h in association._defaults(np.array([5, 5, 8, 9]), Hypotheses.of(seen))}
     assert found[frozenset({0, 1})] == found[frozenset({2})] == floor
     assert found[frozenset({3})] == 0  # its own detection does not tell against it
     assert found[frozenset({0})] == found[frozenset({1})] == -association.SPLIT_PENALTY

@@ -13,7 +13,7 @@ from scipy import ndimage
 import claran_plugin
 from claran_plugin.calibration import Calibration
 from claran_plugin.catalogue import COMPONENT_COLUMNS, SOURCE_COLUMNS, MorphFlag
-from claran_plugin.claims import Detections, Hypothesis
+from claran_plugin.claims import Detections
 from claran_plugin.components import (
     from_pybdsf,
     read_catalogue,
@@ -23,6 +23,7 @@ from claran_plugin.components import (
 )
 from claran_plugin.errors import InputError
 from claran_plugin.hosts import RadioShape
+from claran_plugin.hypotheses import Hypothesis
 from claran_plugin.images import image_files, pixel_scale, read_image
 from claran_plugin.models import config_folder
 from claran_plugin.morphology import CLASSES, Counts

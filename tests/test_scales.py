@@ -10,12 +10,13 @@ from scipy.spatial import cKDTree
 
 from claran_plugin.association import associate as solve
 from claran_plugin.claimed import Components
-from claran_plugin.claims import Detections, Hypothesis, log_odds
+from claran_plugin.claims import Detections, log_odds
 from claran_plugin.components import standardise
 from claran_plugin.footprints import island_components, on_image
+from claran_plugin.hypotheses import Hypotheses, Hypothesis
 from claran_plugin.images import beam_pix, pixel_scale
 from claran_plugin.pipeline import associate
-from claran_plugin.scales import RARE, Coarse, coarse_centres, coarser, coarser_skies, large_only
+from claran_plugin.scales import RARE, Coarse, coarse_centres, coarser, coarser_skies, large_sets, on_the_image
 from claran_plugin.simulation import simulate_field
 from claran_plugin.sources import measure
 from claran_plugin.subjects import FIELD_PIXELS, Sky
@@ -106,10 +107,13 @@ def test_only_what_is_too_large_for_finer_fields_counts():
     components = found_in(sky)
     coarse = next(coarser_skies(sky, components))
     ends = [int(np.argmin(np.linalg.norm(components.xy - point, axis=1))) for point in ((125, 200), (235, 200))]
-    whole = Hypothesis(frozenset(range(len(components.xy))), 2.0, np.zeros(6), np.array([10.0, 20, 30, 40]), 0.9)
-    part = whole._replace(members=frozenset(ends[:1]))
-    (kept,) = large_only([whole, part], coarse)
-    assert kept.members == whole.members
+    is_large = large_sets(coarse)
+    islands = [int(coarse.components.island[end]) for end in ends]
+    assert is_large(islands)
+    assert not any(is_large([island]) for island in islands)
+    seen = Hypothesis(frozenset(range(len(components.xy))), 2.0, np.zeros(6), np.array([10.0, 20, 30, 40]), 0.9)
+    (kept,) = on_the_image(Hypotheses.of([seen]), coarse)
+    assert kept.members == seen.members
     assert kept.scale == 2
     assert kept.evidence == pytest.approx(2.0 - RARE)
     np.testing.assert_allclose(kept.box, [20.5, 40.5, 60.5, 80.5])
@@ -123,7 +127,7 @@ def test_what_speaks_for_a_part_is_limited_by_what_speaks_against_the_whole():
     centres = np.array([[66.0, 66.0]])
     for evidence, expected in ((1.0, [0, 0]), (-1.0, [0, 1])):
         whole = Hypothesis(frozenset([0, 1]), evidence, np.zeros(6), np.array([0.0, 0, 132, 132]), scale=2)
-        partition = solve(components, seen, centres, 1.0, FIELD_PIXELS, None, [whole])
+        partition = solve(components, seen, centres, 1.0, FIELD_PIXELS, None, Hypotheses.of([whole]))
         assert partition.labels.tolist() == expected
         weighed = {h.members: h.evidence for h in partition.considered}
         assert weighed[frozenset([0])] == pytest.approx(min(-evidence, log_odds(0.95)), abs=0.1)

@@ -140,9 +140,7 @@ class Detector:
 
     def _metainfo(self) -> dict:
         size = (self.input_size, self.input_size)
-        return dict(
-            img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0)
-        )
+        return dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0))
 
     @staticmethod
     def _to_numpy(found: InstanceData, scale: float) -> InstanceData:

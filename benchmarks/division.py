@@ -163,7 +163,7 @@ def examples_of(look: Look, rng: np.random.Generator) -> Iterator[Examples]:
     held: dict[int, frozenset[int]] = {}
     for index, claimed in seen.claimed(np.arange(len(look.centres))).items():
         members = frozenset(claimed.held)
-        if len(members) > 1 and truth[source[index]] in map(frozenset, division.sets(members).choices):
+        if len(members) > 1 and truth[source[index]] in listed(division.sets(members)):
             held[index] = members
             wanted[int(source[index])].append(index)
     alike: dict[frozenset[int], list[tuple[int, float]]] = defaultdict(list)
@@ -174,11 +174,16 @@ def examples_of(look: Look, rng: np.random.Generator) -> Iterator[Examples]:
     for members, weighted in alike.items():
         numbers, weight = map(np.array, zip(*weighted, strict=True))
         sets = division.sets(members)
-        number = {frozenset(chosen): k for k, chosen in enumerate(sets.choices)}
+        number = {chosen: k for k, chosen in enumerate(listed(sets))}
         target = np.array([number[truth[source[index]]] for index in numbers])
         yield Examples(
             division, sets, seen.detections.boxes[numbers], seen.detections.probabilities[numbers], target, weight
         )
+
+
+def listed(sets: Sets) -> list[frozenset[int]]:
+    """List the islands of sets."""
+    return [frozenset(sets.choice(number)) for number in range(len(sets.patterns))]
 
 
 def true_islands(members: frozenset[int], components: Components, islands: dict[int, NDArray]) -> frozenset[int]:

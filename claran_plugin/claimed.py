@@ -51,6 +51,7 @@ def unit_disc_points(number: int = 37) -> NDArray:
 
 
 UNIT_DISC = unit_disc_points()
+FARTHEST = 1.001 * float(np.linalg.norm(UNIT_DISC, axis=1).max())
 
 
 def flux_shares(components: Components, boxes: NDArray) -> NDArray:
@@ -60,12 +61,14 @@ def flux_shares(components: Components, boxes: NDArray) -> NDArray:
 
 def _shares(xy: NDArray, roots: NDArray, boxes: NDArray) -> NDArray:
     """Do what `flux_shares` does, from positions (n, 2) and the Cholesky factors (n, 2, 2) of the covariances."""
-    points = xy[:, None] + UNIT_DISC @ roots.swapaxes(1, 2)
-    inside = np.ones((len(points), len(boxes), points.shape[1]), bool)
-    for axis in (0, 1):
-        coordinate = points[:, None, :, axis]
-        inside &= (coordinate > boxes[None, :, None, axis]) & (coordinate < boxes[None, :, None, axis + 2])
-    return inside.mean(axis=-1)
+    reach = FARTHEST * np.linalg.norm(roots, axis=2)  # no point is farther from the middle, along each axis
+    low, high = (xy - reach)[:, None], (xy + reach)[:, None]
+    shares = np.all((low > boxes[:, :2]) & (high < boxes[:, 2:]), axis=-1).astype(float)
+    component, box = np.nonzero(np.all((high > boxes[:, :2]) & (low < boxes[:, 2:]), axis=-1) & (shares == 0))
+    points = (xy[:, None] + UNIT_DISC @ roots.swapaxes(1, 2))[component]
+    inside = (points > boxes[box, None, :2]) & (points < boxes[box, None, 2:])
+    shares[component, box] = inside.all(axis=-1).mean(axis=-1)
+    return shares
 
 
 def members_of(island: NDArray) -> dict[int, NDArray]:

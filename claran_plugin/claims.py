@@ -168,16 +168,18 @@ class Seen:
                 alike[frozenset(claimed.held)].append(index)
         divided: dict[int, Divided] = {}
         for held, indices in alike.items():
-            choices: list[tuple[int, ...]] = [tuple(held)]
-            shares: NDArray = np.ones((len(indices), 1))
-            if division is not None and len(held) > 1:
-                choices, shares = division.shares(held, boxes[indices], probabilities[indices])
+            if division is None or len(held) == 1:
+                choices: list[tuple[int, ...]] = [tuple(held)]
+                shares: NDArray = np.ones((len(indices), 1))
+            else:
+                sets, shares = division.shares(held, boxes[indices], probabilities[indices])
+                total = probabilities[indices].sum(axis=1, keepdims=True)
+                likely = np.flatnonzero((shares * total > MIN_PROBABILITY).any(axis=0))
+                choices, shares = [sets.choice(number) for number in likely.tolist()], shares[:, likely]
             if self.wanted is not None:
                 kept = [number for number, chosen in enumerate(choices) if self.wanted(chosen)]
                 choices, shares = [choices[number] for number in kept], shares[:, kept]
-            divided.update(
-                (index, (choices, portions)) for index, portions in zip(indices, shares.tolist(), strict=True)
-            )
+            divided.update(zip(indices, ((choices, portions) for portions in shares.tolist()), strict=True))
         return divided
 
     def _hypothesis(

@@ -7,7 +7,7 @@ of the flux the set has. How much each of these counts for was fitted (`benchmar
 """
 
 import itertools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -131,20 +131,25 @@ class Surroundings(NamedTuple):
 class Sets(NamedTuple):
     """The m sets among which a detection that holds some islands is divided, whatever its box and classes are.
 
-    `boxes` (m, 4) are ClaRAN's boxes around their counted components, `number` (m,) how many these are. `left_out`
-    (m, 2) counts the islands that are held but not in the set, large and small ones, of `held` (2,). `known` has what
-    else of a set some parameter of `DivisionModel` weighs, (m,) each, by that parameter's name. `variants` groups the
-    sets that differ in small islands only, where that matters: their numbers, group by group; where each group begins
-    among these; the group of each set.
+    The islands of a set are those of `ranked` that `patterns` tells. `boxes` (m, 4) are ClaRAN's boxes around its
+    counted components, `number` (m,) how many these are. `left_out` (m, 2) counts the islands that are held but not in
+    the set, large and small ones, of `held` (2,). `known` has what else of a set some parameter of `DivisionModel`
+    weighs, (m,) each, by that parameter's name. `variants` groups the sets that differ in small islands only, where
+    that matters: their numbers, group by group; where each group begins among these; the group of each set.
     """
 
-    choices: list[tuple[int, ...]]
+    ranked: tuple[int, ...]
+    patterns: Sequence[tuple[int, ...]]
     boxes: NDArray
     number: NDArray
     left_out: NDArray
     held: NDArray
     known: dict[str, NDArray]
     variants: tuple[NDArray, NDArray, NDArray] | None
+
+    def choice(self, number: int) -> tuple[int, ...]:
+        """Give the islands of a set."""
+        return tuple(self.ranked[place] for place in self.patterns[number])
 
 
 class Division:
@@ -165,9 +170,7 @@ class Division:
         self.number = np.array([n_large, n_islands - n_large])
         self._sets: dict[frozenset[int], Sets] = {}
 
-    def shares(
-        self, held: frozenset[int], boxes: NDArray, probabilities: NDArray
-    ) -> tuple[list[tuple[int, ...]], NDArray]:
+    def shares(self, held: frozenset[int], boxes: NDArray, probabilities: NDArray) -> tuple[Sets, NDArray]:
         """Divide detections whose boxes claim the same islands.
 
         Parameters
@@ -181,8 +184,8 @@ class Division:
 
         Returns
         -------
-        choices : list of m tuples of int
-            Sets of islands.
+        sets : Sets
+            m sets of islands.
         shares : (d, m) array
             They add up to 1, but for variants of one set.
         """
@@ -197,7 +200,7 @@ class Division:
             most = np.maximum.reduceat(shares[:, ordered], first, axis=1)
             whole = np.add.reduceat(shares[:, ordered], first, axis=1)
             shares *= np.divide(whole, most, out=np.ones_like(most), where=most > 0)[:, place]
-        return sets.choices, shares
+        return sets, shares
 
     def utilities(self, sets: Sets, boxes: NDArray, probabilities: NDArray, model: DivisionModel) -> NDArray:
         """Give the logarithm (d, m) of how likely each set is for each detection, but for a constant of its own."""
@@ -232,19 +235,20 @@ class Division:
 
         ranked = sorted(held, key=rank)
         n_first = min(len(ranked), MOST_DIVIDED)
-        patterns, chosen_first = _patterns(n_first)
-        choices = [tuple(ranked[k] for k in pattern) for pattern in patterns]
-        inside = np.zeros((len(choices) + (n_first < len(ranked)), len(ranked)), bool)
-        inside[: len(choices), :n_first] = chosen_first
+        patterns, inside = _patterns(n_first)
         if n_first < len(ranked):
-            choices.append(tuple(ranked))
+            patterns = [*patterns, tuple(range(len(ranked)))]
+            inside = np.pad(inside, ((0, 1), (0, len(ranked) - n_first)))
             inside[-1] = True
         shapes = {name: bounds for island in ranked for name, bounds in counted[island].items()}
-        owned = np.array([[name in counted[island] for name in shapes] for island in ranked], bool)
+        place = {name: k for k, name in enumerate(shapes)}
+        owned = np.zeros((len(ranked), len(shapes)), np.float32)
+        for row, island in zip(owned, ranked, strict=True):
+            row[[place[name] for name in counted[island]]] = 1
         has = inside.astype(np.float32) @ owned > 0
         number = has.sum(axis=1)
         around = np.array([outlines[island] for island in ranked])
-        boxes = np.empty((len(choices), 4))
+        boxes = np.empty((len(patterns), 4))
         for parts, members, rows in (
             (np.array(list(shapes.values())), has, number > 0),
             (around, inside, number == 0),  # nothing is counted on these
@@ -263,14 +267,20 @@ class Division:
             small_member=(inside & ~is_large).sum(axis=1),
         )
         return Sets(
-            choices,
+            tuple(ranked),
+            patterns,
             boxes,
             np.maximum(number, 1),
             np.stack([(~inside & is_large).sum(axis=1), (~inside & ~is_large).sum(axis=1)], axis=-1),
             np.array([is_large.sum(), (~is_large).sum()]),
             known,
-            None if resolved is None else _grouped([large.intersection(chosen) or chosen for chosen in choices]),
+            None if resolved is None else _grouped(inside & is_large),
         )
+
+
+@cache
+def _pairs(n: int) -> tuple[NDArray, NDArray]:
+    return np.triu_indices(n, 1)
 
 
 @cache
@@ -291,7 +301,7 @@ def _between(outlines: NDArray, inside: NDArray, n_first: int) -> NDArray:
         Which islands are in which set; all or none of those beyond the first `n_first` are.
     """
     middle = (outlines[:, :2] + outlines[:, 2:]) / 2
-    a, b = np.triu_indices(n_first, 1)
+    a, b = _pairs(n_first)
     if not len(a) or len(outlines) < 3:
         return np.zeros(len(inside))
     way = np.linalg.norm(middle[:, None] - middle[:n_first], axis=-1)  # (n, n_first)
@@ -299,12 +309,17 @@ def _between(outlines: NDArray, inside: NDArray, n_first: int) -> NDArray:
     detour = (way[:, a] + way[:, b]) / direct - 1  # (n, pairs)
     lies = np.exp(-detour / BETWEEN)
     has = inside[:, a] & inside[:, b]  # (m, pairs)
-    most = np.array([np.where(has, of_island, 0).max(axis=1) for of_island in lies]).T  # (m, n)
+    parts = np.array_split(lies, len(lies) // 64 + 1)  # bounds the memory
+    most = np.concatenate([np.where(has[:, None], part, 0).max(axis=2) for part in parts], axis=1)
     return np.where(inside, 0, most).sum(axis=1)
 
 
-def _grouped(names: Sequence[Hashable]) -> tuple[NDArray, NDArray, NDArray]:
-    """Group equal names: their numbers, group by group; where each group begins among these; the group of each."""
+def _grouped(large: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Group sets of the same large islands (m, n): their numbers, group by group; where each begins; the group of each.
+
+    A set without large islands is a group of its own.
+    """
+    names = [row.tobytes() if row.any() else number for number, row in enumerate(large)]
     numbers = {name: k for k, name in enumerate(dict.fromkeys(names))}
     place = np.array([numbers[name] for name in names])
     ordered = np.argsort(place, kind='stable')

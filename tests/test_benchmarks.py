@@ -67,6 +67,6 @@ def test_parameters_of_the_division_are_fitted_to_what_is_true(monkeypatch, requ
         looks.append(benchmark.Look(parts, found, CENTRE, 1.0, around, [frozenset(right)]))
     rng = np.random.default_rng(0)
     examples = [example for look in looks for example in benchmark.examples_of(look, rng)]
-    assert [example.sets.choices[int(example.target[0])] for example in examples] == [(0, 1), (0, 2)]
+    assert [example.sets.choice(int(example.target[0])) for example in examples] == [(0, 1), (0, 2)]
     before = benchmark.cost(examples, FITTED)
     assert 0 < benchmark.cost(examples, benchmark.fit(examples, FITTED)) < before

@@ -135,15 +135,15 @@ def associate(
         associator = Associator(model, weights, device, infrared=infrared is not None, views=views, precision=precision)
     if isinstance(radio.data, WindowedPixels):
         associator.load()  # first, as its faults should be told before a large image is looked over
-    sky = Sky(radio, near_infrared, field_arcsec=fov)
-    components = on_image(standard, sky, name)
-    skipped: NDArray = np.zeros(len(standard), bool)
-    if not look_at_all:
-        widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
-        skipped = isolated(components.xy, widths, standard['Peak_flux'].value, sky)
     # Importing the detector's libraries plays with the filters of warnings, which threads share.
     with warnings.catch_warnings(), ThreadPoolExecutor(1) as pool:
         loading = pool.submit(associator.load)
+        sky = Sky(radio, near_infrared, field_arcsec=fov)
+        components = on_image(standard, sky, name)
+        skipped: NDArray = np.zeros(len(standard), bool)
+        if not look_at_all:
+            widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
+            skipped = isolated(components.xy, widths, standard['Peak_flux'].value, sky)
         fields = choose_fields(sky, components, ~skipped)
         loading.result()
     looked = associator.partition(sky, components, fields, progress)

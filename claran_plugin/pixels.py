@@ -114,8 +114,12 @@ def average_pixels(data: NDArray, wcs: WCS, factor: int) -> tuple[NDArray, WCS]:
     for first in range(0, len(mean), band):  # bounds the memory
         rows = mean[first : first + band]
         part = data[first * factor : (first + len(rows)) * factor, :]
-        total = block_reduce(np.nan_to_num(part), factor)
-        filled = block_reduce(np.isfinite(part).astype(np.float32), factor)
+        known = np.isfinite(part)
+        if known.all():
+            rows[:] = block_reduce(part, factor) / factor**2
+            continue
+        total = block_reduce(np.where(known, part, 0), factor)
+        filled = block_reduce(known.astype(np.float32), factor)
         np.divide(total, filled, out=rows, where=filled > 0)
     return mean, wcs[::factor, ::factor]
 

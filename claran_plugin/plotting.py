@@ -42,6 +42,8 @@ COLOURS = ('#d62728', '#1f77b4', '#2ca02c', '#9467bd', '#e07b00', '#0aa3a3', '#c
 """Of the sources of several components, in turn."""
 MUTED = '#4d6a80'
 """Of the sources of one component."""
+GROUND = (232, 228, 218)
+"""Where there is no image."""
 CONTOUR = '#27506e'
 HOST = '#007a3d'
 SCALE_BARS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000)
@@ -159,12 +161,12 @@ def _draw_infrared(axis: WCSAxes, infrared: NDArray) -> None:
 
 def _draw_pixels(axis: WCSAxes, pixels: NDArray, norm: ImageNormalize) -> None:
     """Draw an image, dark on white; where it is blank, the ground shows."""
-    # matplotlib is faster with a picture than with a norm and a colour map
-    picture = np.empty((*pixels.shape, 4), np.uint8)
-    picture[..., :3] = np.rint(255 * (1 - norm(np.nan_to_num(pixels, nan=norm.vmin))))[..., None]
-    picture[..., 3] = np.where(np.isfinite(pixels), 255, 0)
+    # matplotlib is faster with a picture than with a norm and a colour map, and fastest without transparency
+    blank = ~np.isfinite(pixels)
+    picture = np.repeat(np.rint(255 * (1 - norm(np.where(blank, norm.vmin, pixels))))[..., None].astype(np.uint8), 3, 2)
+    picture[blank] = GROUND
     axis.imshow(picture, origin='lower', interpolation='nearest')
-    axis.set_facecolor('#e8e4da')
+    axis.set_facecolor(np.array(GROUND) / 255)
 
 
 def _draw_hosts(axis: WCSAxes, sources: QTable) -> None:
@@ -217,6 +219,10 @@ def _links(layer: Layer, several: NDArray) -> tuple[list[NDArray], NDArray]:
     starts = np.searchsorted(layer.labels[order], [several, several + 1])
     for source, start, end in zip(several, *starts, strict=True):
         points = layer.xy[order[start:end]]
+        if len(points) == 2:
+            lines.append(points)
+            of_source.append(source)
+            continue
         tree = minimum_spanning_tree(squareform(np.maximum(pdist(points), 1e-6))).tocoo()  # 0 would mean no edge
         lines += [points[[i, j]] for i, j in zip(tree.row, tree.col, strict=True)]
         of_source += [source] * tree.nnz

@@ -132,6 +132,30 @@ def test_components_are_counted_where_they_are():
         )  # of Gaussians of 2 pixels
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
+def test_only_wanted_sets_are_made_and_are_as_likely_as_among_all(seed, n):
+    rng = np.random.default_rng(seed)
+    parts, around = scene([tuple(xy) for xy in rng.uniform(30, 102, (n, 2))], set(range(0, n, 2)), CROWDED)
+    parts = parts._replace(island=np.arange(n) // 2)
+    around = around._replace(
+        components={k: around.components[2 * k] for k in range(n)[: (n + 1) // 2]},
+        outlines={k: around.outlines[2 * k] for k in range(n)[: (n + 1) // 2]},
+        flux=dict.fromkeys(range((n + 1) // 2), 1.0),
+    )
+    boxes = np.stack([square(*rng.uniform(40, 92, 2), rng.uniform(5, 50)) for _ in range(8)])
+    found = Detections(boxes, rng.dirichlet(np.ones(7), 8)[:, :6], np.zeros(8, int))
+
+    def told(made):
+        return {h.members: (h.evidence, h.n_shown, h.n_found, *h.probabilities, *h.box) for h in made}
+
+    every = told(claims(parts, found, CENTRE, 1.0, FIELD, around))
+    some = told(claims(parts, found, CENTRE, 1.0, FIELD, around, lambda islands: len(islands) != 2))
+    whole = [frozenset(np.flatnonzero(parts.island == k).tolist()) for k in range((n + 1) // 2)]
+    unions = {members for members in every if all(island <= members or not island & members for island in whole)}
+    assert some == {k: every[k] for k in unions if len(set(parts.island[list(k)])) != 2}
+
+
 def test_any_number_of_islands_in_a_box():
     rng = np.random.default_rng(3)
     places = rng.uniform(10, 122, (700, 2))

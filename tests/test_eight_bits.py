@@ -10,7 +10,7 @@ from torch import nn
 
 from claran_plugin.cli import main
 from claran_plugin.errors import InputError
-from claran_plugin.models import PACKAGE, config_folder, find_model
+from claran_plugin.models import DEFAULT, DEFAULT_INFRARED, PACKAGE, config_folder, find_model
 
 pytestmark = pytest.mark.usefixtures('require_detector')
 
@@ -69,6 +69,22 @@ def test_results_above_the_range_are_cut(eight_bits):
     with torch.inference_mode():
         made = work(torch.tensor([0.0, 2.5, 5.0, 9.0]).reshape(1, 1, 2, 2))
     np.testing.assert_allclose(made.ravel().numpy(), [0, 127.5, 255, 255], atol=3)
+
+
+@pytest.mark.parametrize('name', [DEFAULT, DEFAULT_INFRARED])
+def test_pictures_go_in_as_they_are(eight_bits, inference, name):
+    found = find_model(name)
+    detector = inference.Detector(found.config, found.weights, 'cpu')
+    assert eight_bits.takes_pictures(detector.model)
+    assert detector._takes_pictures
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 132, 132, 3), dtype=np.uint8)
+    made = detector(pictures)
+    detector._takes_pictures = False  # through mmdet's preprocessor
+    for one, other in zip(made, detector(pictures), strict=True):
+        np.testing.assert_array_equal(one.bboxes, other.bboxes)
+        np.testing.assert_array_equal(one.scores, other.scores)
+    detector.model.data_preprocessor.mean += 1
+    assert not eight_bits.takes_pictures(detector.model)
 
 
 def test_the_bundled_models_run_in_eight_bits(eight_bits, inference):

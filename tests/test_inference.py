@@ -451,3 +451,24 @@ except ImportError as err:
     (line,) = done.stdout.strip().splitlines()
     assert said in line
     assert 'make venv' in line
+
+
+def test_what_only_training_needs_is_not_imported(weights, tmp_path):
+    code = f"""
+import sys
+from claran_plugin.detection.inference import Detector
+print(Detector({str(CONFIG)!r}, {str(weights)!r}, 'cpu', 'full').method, 'mmdet.datasets' in sys.modules)
+"""
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.split()[-2:] == ['S', 'False'], done.stderr
+
+
+@pytest.mark.parametrize('imports', ["'own_parts'", "['claran_plugin.detection', 'own_parts']"])
+def test_what_a_config_of_ones_own_imports_is_imported(inference, weights, tmp_path, monkeypatch, imports):
+    (tmp_path / 'own_parts.py').write_text('seen = True')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'own_parts', raising=False)
+    own = tmp_path / 'own.py'
+    own.write_text(f'_base_ = {str(CONFIG)!r}\ncustom_imports = dict(_delete_=True, imports={imports})\n')
+    assert inference.Detector(own, weights, 'cpu', 'full').method == 'S'
+    assert sys.modules['own_parts'].seen

@@ -16,11 +16,15 @@ from claran_plugin.morphology import (
     CLASSES,
     COMPONENT_SIGMA,
     LEVEL_RATIO,
+    MOST_COMPARED,
     Counts,
+    box_around,
+    boxes_around_sets,
     class_name,
     component_labels,
     components_of,
     count,
+    extent_factor,
     peak_positions,
     source_box,
 )
@@ -235,3 +239,26 @@ def test_counts_agree_with_radio_galaxy_zoo(real_counts):
             print(f'  {kind.components}C_{kind.peaks}P:', dict(names.most_common()))
         assert components >= 0.97
         assert peaks >= least_peaks
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(1, MOST_COMPARED + 20), st.integers(1, 4))
+def test_boxes_of_many_sets_are_those_of_each(seed, n, n_peaks):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 100, (n, 2))
+    bounds = np.concatenate([corner, corner + rng.uniform(1, 9, (n, 2))], axis=1)
+    has = rng.random((5, n)) < rng.uniform(0.05, 1)
+    has[np.arange(5), rng.integers(n, size=5)] = True
+    boxes = boxes_around_sets(bounds, has, n_peaks)
+    for row, box in zip(has, boxes, strict=True):
+        np.testing.assert_allclose(box, box_around(bounds[row], n_peaks), rtol=1e-12)
+        low, high = bounds[row][:, :2].min(axis=0), bounds[row][:, 2:].max(axis=0)
+        np.testing.assert_allclose(box[:2] + box[2:], low + high)
+        side = box[2] - box[0]
+        if row.sum() == 1:
+            assert side == pytest.approx(np.hypot(*(high - low)))
+        else:
+            centres = (bounds[row][:, :2] + bounds[row][:, 2:]) / 2
+            widest = max(np.hypot(*(a - b)) for a in centres for b in centres)
+            factor = (1.13 if row.sum() == 2 else 1.05) * extent_factor(row.sum(), n_peaks)
+            assert side == pytest.approx(widest * factor, rel=0.01 if n > MOST_COMPARED else 1e-9)

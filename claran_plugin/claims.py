@@ -30,9 +30,8 @@ TILE = 40
 each on the way is then bounded."""
 CERTAIN = 8.0
 """Log odds beyond which nothing is added."""
-
-
 Wanted = Callable[[Sequence[int]], bool]
+"""Tells of a set of islands whether to make it a hypothesis."""
 
 
 class Detections(NamedTuple):

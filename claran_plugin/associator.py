@@ -1,6 +1,7 @@
 """A detector with its calibration: which fields of view are looked at, and what becomes of what is seen there."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain, islice
@@ -152,14 +153,15 @@ class Associator:
         return _load_detector(found.config, found.weights, *self._device)
 
     def look_in_turn(
-        self, skies: Sequence[tuple[Sky, NDArray]], progress: Progress | None = None, *, coarse: bool = False
+        self, skies: list[tuple[Sky, NDArray]], progress: Progress | None = None, *, coarse: bool = False
     ) -> Iterator[Detections]:
         """Show fields of view of several skies to the detector, without a pause between them.
 
         Parameters
         ----------
-        skies : sequence of (Sky, (m, 2) array)
-            With the middles of the fields on each. Each view of a field is a field of its own.
+        skies : list of (Sky, (m, 2) array)
+            With the middles of the fields on each. Each view of a field is a field of its own. It is emptied on the
+            way: a sky that has been looked at may be let go.
         progress : callable, optional
         coarse : bool
             Whether to take the detector of coarser skies.
@@ -173,15 +175,20 @@ class Associator:
         if method in NEEDS_INFRARED and any(sky.infrared is None for sky, _ in skies):
             raise InputError(f'model {self.name} fuses radio and infrared ({method}); give an image with --infrared')
 
+        seen, skies[:] = deque(skies), []
+        wanted = deque(seen)
+
         def pictures() -> Iterator[NDArray]:
-            for sky, centres in skies:
+            while wanted:
+                sky, centres = wanted.popleft()
                 for centre in progress(centres, len(centres)) if progress else centres:
                     subject = sky.cut(centre)
                     picture = FUSIONS[method](subject.radio, subject.infrared, rms=1.0, **options)
                     yield from (turned(picture, view) for view in self.views)
 
         results = detector.in_batches(pictures())
-        for sky, centres in skies:
+        while seen:
+            sky, centres = seen.popleft()
             yield self._collected(sky, centres, islice(results, len(centres) * len(self.views)))
 
     def _collected(self, sky: Sky, centres: NDArray, results: Iterable['InstanceData']) -> Detections:
@@ -203,31 +210,37 @@ class Associator:
     def partition(
         self, sky: Sky, components: Components, fields: FieldsOfView, progress: Progress | None = None
     ) -> Looked:
-        """Look at fields of view, and solve."""
+        """Look at fields of view, and solve.
+
+        The coarser skies, which may be large, are taken out of `fields` and let go one by one.
+        """
         n_coarse = sum(len(centres) for _, centres in fields.coarser)
         n_fields = len(fields.centres) + n_coarse
+        largest = max([sky.field_pix, *(coarse.sky.field_pix * coarse.scale for coarse, _ in fields.coarser)])
         everywhere = np.concatenate([fields.centres, *(centres for _, centres in fields.coarser)])
         told = iter(progress(everywhere, n_fields)) if progress else iter(everywhere)
 
         def counted(centres: Iterable[NDArray], number: int) -> Iterable[NDArray]:
             return (centre for centre, _ in zip(centres, told, strict=False))
 
-        coarser = [(coarse, centres) for coarse, centres in fields.coarser if len(centres)]
+        coarser = deque((coarse, centres) for coarse, centres in fields.coarser if len(centres))
+        fields.coarser.clear()
         finest = (sky, fields.centres)
         others = [(coarse.sky, centres) for coarse, centres in coarser]
         if not others or self.coarse_detector is self.detector:
             looks = self.look_in_turn([finest, *others], counted)
         else:
             looks = chain(self.look_in_turn([finest], counted), self.look_in_turn(others, counted, coarse=True))
+        del others
         # What is seen on one sky becomes hypotheses while the detector looks at the next.
         with ThreadPoolExecutor(1) as pool:
             own = pool.submit(self._hypotheses, sky, components, fields.centres, next(looks))
-            larger = [
-                pool.submit(self._hypotheses, coarse.sky, coarse.components, centres, seen, coarse)
-                for (coarse, centres), seen in zip(coarser, looks, strict=True)
-            ]
+            larger = []
+            for seen in looks:
+                coarse, centres = coarser.popleft()
+                larger.append(pool.submit(self._hypotheses, coarse.sky, coarse.components, centres, seen, coarse))
+                del coarse, seen
         wholes = Hypotheses.joined(found.result() for found in larger)
-        largest = max([sky.field_pix, *(coarse.sky.field_pix * coarse.scale for coarse, _ in fields.coarser)])
         return Looked(partition(components, own.result(), wholes), n_fields, n_coarse, largest)
 
     def _hypotheses(

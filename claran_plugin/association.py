@@ -25,6 +25,7 @@ SHOWN_TOGETHER = 2.0
 LEAST_EVIDENCE = -3.0
 """Of an island as a whole that is surely a part of something."""
 NONE = Hypotheses.of([])
+"""No hypotheses."""
 
 
 class Partition(NamedTuple):

@@ -61,7 +61,8 @@ class FieldsOfView(NamedTuple):
     centres : (m, 2) array
         Middles of fields of view, pixels of the image.
     coarser : list of (Coarse, (k, 2) array)
-        The sky at twice the beam, four times, ..., with the middles of the fields there, in its own pixels.
+        The sky at twice the beam, four times, ..., with the middles of the fields there, in its own pixels;
+        `Associator.partition` empties it.
     """
 
     centres: NDArray

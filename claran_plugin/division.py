@@ -287,7 +287,9 @@ def _pairs(n: int) -> tuple[NDArray, NDArray]:
 def _patterns(n: int) -> tuple[list[tuple[int, ...]], NDArray]:
     """List the combinations of some of n things, small ones first; also as (2^n - 1, n) bools."""
     patterns = [pattern for k in range(1, n + 1) for pattern in itertools.combinations(range(n), k)]
-    return patterns, np.array([[k in pattern for k in range(n)] for pattern in patterns])
+    has = np.array([[k in pattern for k in range(n)] for pattern in patterns])
+    has.flags.writeable = False  # it is given again and again
+    return patterns, has
 
 
 def _between(outlines: NDArray, inside: NDArray, n_first: int) -> NDArray:

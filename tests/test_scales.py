@@ -1,5 +1,7 @@
 """Sources larger than a field of view: the coarser skies, and how islands are joined and looked at there."""
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +10,10 @@ from astropy.nddata import CCDData
 from known_grouping import KnownAssociator
 from scipy.spatial import cKDTree
 
+from claran_plugin import associator, scales
 from claran_plugin.association import associate as solve
+from claran_plugin.association import partition
+from claran_plugin.associator import Associator, choose_fields
 from claran_plugin.claimed import Components
 from claran_plugin.claims import Detections, log_odds
 from claran_plugin.components import standardise
@@ -117,6 +122,46 @@ def test_only_what_is_too_large_for_finer_fields_counts():
     assert kept.scale == 2
     assert kept.evidence == pytest.approx(2.0 - RARE)
     np.testing.assert_allclose(kept.box, [20.5, 40.5, 60.5, 80.5])
+
+
+def test_a_crowd_is_no_large_source(monkeypatch):
+    sky = sky_of((125, 200, 20, 8), (235, 200, 20, 8))
+    components = found_in(sky)
+    coarse = next(coarser_skies(sky, components))
+    islands = sorted(set(coarse.components.island.tolist()))
+    assert large_sets(coarse)(islands)
+    monkeypatch.setattr(scales, 'MOST_COMPONENTS', len(components.xy) - 1)
+    assert not large_sets(coarse)(islands)
+
+
+def test_skies_that_have_been_looked_at_are_let_go(monkeypatch, require_detector):
+    from mmengine.structures import InstanceData
+
+    def see_nothing(pictures):
+        for _ in pictures:
+            yield InstanceData(bboxes=np.empty((0, 6, 4)), scores=np.empty((0, 6)))
+
+    class SeesNothing(KnownAssociator):
+        look_in_turn = Associator.look_in_turn
+
+    sky = sky_of((145, 200, 20, 8), (255, 200, 20, 8))
+    components = found_in(sky)
+    fields = choose_fields(sky, components, np.ones(len(components.xy), bool))
+    skies = [weakref.ref(coarse.sky) for coarse, centres in fields.coarser if len(centres)]
+    assert skies
+    assert all(sky() for sky in skies)
+    left = []
+
+    def note(*given):
+        gc.collect()
+        left.extend(sky() for sky in skies)
+        return partition(*given)
+
+    monkeypatch.setattr(associator, 'partition', note)
+    seeing = SeesNothing()
+    seeing.detector.in_batches = see_nothing
+    seeing.partition(sky, components, fields)
+    assert left == [None] * len(skies)
 
 
 def test_what_speaks_for_a_part_is_limited_by_what_speaks_against_the_whole():

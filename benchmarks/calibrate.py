@@ -116,8 +116,8 @@ def collect(field: Field, associator: Associator) -> tuple[list[Sample], Members
     """Look at one image and compare what comes out with the truth."""
     sky = Sky(field.image)
     components = on_image(standardise(field.components), sky)
-    fields = choose_fields(sky, components, np.ones(len(components.xy), bool))
-    partition = associator.partition(sky, components, fields).partition
+    centres = choose_fields(sky, components, np.ones(len(components.xy), bool))
+    partition = associator.partition(sky, components, centres).partition
     tree = cKDTree(components.xy)
     true_boxes = np.array([t.box for t in field.truth])
     samples = []

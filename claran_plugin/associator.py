@@ -1,12 +1,12 @@
 """A detector with its calibration: which fields of view are looked at, and what becomes of what is seen there."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from claran_plugin.detection.inference import Detector
 
 Progress = Callable[[Iterable[NDArray], int], Iterable[NDArray]]
+T = TypeVar('T')
 
 
 class Looked(NamedTuple):
@@ -53,24 +54,12 @@ class Looked(NamedTuple):
     largest_field: float
 
 
-class FieldsOfView(NamedTuple):
-    """Where to look.
-
-    Attributes
-    ----------
-    centres : (m, 2) array
-        Middles of fields of view, pixels of the image.
-    coarser : list of (Coarse, (k, 2) array)
-        The sky at twice the beam, four times, ..., with the middles of the fields there, in its own pixels;
-        `Associator.partition` empties it.
-    """
-
-    centres: NDArray
-    coarser: list[tuple[Coarse, NDArray]]
+CoarserFields = list[tuple[Coarse, NDArray]]
+"""The sky at twice the beam, four times, ..., with the middles (k, 2) of the fields of view there, in its pixels."""
 
 
-def choose_fields(sky: Sky, components: Components, looked_at: NDArray) -> FieldsOfView:
-    """Choose fields of view, also ones of twice the size, and so on up to the whole image.
+def choose_fields(sky: Sky, components: Components, looked_at: NDArray) -> NDArray:
+    """Choose fields of view on an image.
 
     Parameters
     ----------
@@ -78,14 +67,20 @@ def choose_fields(sky: Sky, components: Components, looked_at: NDArray) -> Field
     components : Components
         n of them.
     looked_at : (n,) bool array
-        Which of them are to be seen on the image as it is.
+        Which of them are to be seen.
+
+    Returns
+    -------
+    (m, 2) array, their middles (x, y), pixels
     """
     boxes = outlines(components)[looked_at]
     islands = [boxes_around(boxes[members]) for members in members_of(components.island[looked_at]).values()]
-    centres = in_blocks(choose_centres(boxes, sky, np.array(islands)))
-    return FieldsOfView(
-        centres, [(coarse, in_blocks(coarse_centres(coarse))) for coarse in coarser_skies(sky, components)]
-    )
+    return in_blocks(choose_centres(boxes, sky, np.array(islands)))
+
+
+def choose_coarser_fields(sky: Sky, components: Components) -> CoarserFields:
+    """Choose fields of view of twice the size, and so on up to the whole image."""
+    return [(coarse, in_blocks(coarse_centres(coarse))) for coarse in coarser_skies(sky, components)]
 
 
 class Associator:
@@ -154,15 +149,15 @@ class Associator:
         return _load_detector(found.config, found.weights, *self._device)
 
     def look_in_turn(
-        self, skies: list[tuple[Sky, NDArray]], progress: Progress | None = None, *, coarse: bool = False
+        self, skies: Iterable[tuple[Sky, NDArray]], progress: Progress | None = None, *, coarse: bool = False
     ) -> Iterator[Detections]:
         """Show fields of view of several skies to the detector, without a pause between them.
 
         Parameters
         ----------
-        skies : list of (Sky, (m, 2) array)
-            With the middles of the fields on each. Each view of a field is a field of its own. It is emptied on the
-            way: a sky that has been looked at may be let go.
+        skies : iterable of (Sky, (m, 2) array)
+            With the middles of the fields on each. Each view of a field is a field of its own. A sky is asked for when
+            the fields of the one before have been cut out, and let go when it has been looked at.
         progress : callable, optional
         coarse : bool
             Whether to take the detector of coarser skies.
@@ -173,23 +168,17 @@ class Associator:
         """
         detector = self.coarse_detector if coarse else self.detector
         method, options = detector.method, detector.fusion_options
-        if method in NEEDS_INFRARED and any(sky.infrared is None for sky, _ in skies):
-            raise InputError(f'model {self.name} fuses radio and infrared ({method}); give an image with --infrared')
-
-        seen, skies[:] = deque(skies), []
-        wanted = deque(seen)
+        wanted, seen = _twice(skies)
 
         def pictures() -> Iterator[NDArray]:
-            while wanted:
-                sky, centres = wanted.popleft()
+            for sky, centres in wanted:
                 for centre in progress(centres, len(centres)) if progress else centres:
                     subject = sky.cut(centre)
                     picture = FUSIONS[method](subject.radio, subject.infrared, rms=1.0, **options)
                     yield from (turned(picture, view) for view in self.views)
 
         results = detector.in_batches(pictures())
-        while seen:
-            sky, centres = seen.popleft()
+        for sky, centres in seen:
             yield self._collected(sky, centres, islice(results, len(centres) * len(self.views)))
 
     def _collected(self, sky: Sky, centres: NDArray, results: Iterable['InstanceData']) -> Detections:
@@ -208,41 +197,60 @@ class Associator:
             field.append(np.full(len(likeliest), number))
         return Detections(np.concatenate(boxes), np.concatenate(probabilities), np.concatenate(field))
 
-    def partition(
-        self, sky: Sky, components: Components, fields: FieldsOfView, progress: Progress | None = None
-    ) -> Looked:
-        """Look at fields of view, and solve.
+    def partition(self, sky: Sky, components: Components, centres: NDArray, progress: Progress | None = None) -> Looked:
+        """Look at fields of view around some points (m, 2) of the image, and at all there are on coarser skies; solve.
 
-        The coarser skies, which may be large, are taken out of `fields` and let go one by one.
+        Coarser skies are made while the detector looks at the image. They may be large, and are let go one by one.
+
+        Raises
+        ------
+        InputError
+            Where the detector wants an infrared image, and there is none.
         """
-        n_coarse = sum(len(centres) for _, centres in fields.coarser)
-        n_fields = len(fields.centres) + n_coarse
-        largest = max([sky.field_pix, *(coarse.sky.field_pix * coarse.scale for coarse, _ in fields.coarser)])
-        everywhere = np.concatenate([fields.centres, *(centres for _, centres in fields.coarser)])
-        told = iter(progress(everywhere, n_fields)) if progress else iter(everywhere)
-
-        def counted(centres: Iterable[NDArray], number: int) -> Iterable[NDArray]:
-            return (centre for centre, _ in zip(centres, told, strict=False))
-
-        coarser = deque((coarse, centres) for coarse, centres in fields.coarser if len(centres))
-        fields.coarser.clear()
-        finest = (sky, fields.centres)
-        others = [(coarse.sky, centres) for coarse, centres in coarser]
-        if not others or self.coarse_detector is self.detector:
-            looks = self.look_in_turn([finest, *others], counted)
-        else:
-            looks = chain(self.look_in_turn([finest], counted), self.look_in_turn(others, counted, coarse=True))
-        del others
-        # What is seen on one sky becomes hypotheses while the detector looks at the next.
+        method = self.detector.method
+        if method in NEEDS_INFRARED and sky.infrared is None:
+            raise InputError(f'model {self.name} fuses radio and infrared ({method}); give an image with --infrared')
+        coarser: deque[tuple[Coarse, NDArray]] = deque()
+        largest = [sky.field_pix]
+        told = _Told(progress)
+        told.begin(centres)
         with ThreadPoolExecutor(1) as pool:
-            own = pool.submit(self._hypotheses, sky, components, fields.centres, next(looks))
-            larger = []
+            making = pool.submit(choose_coarser_fields, sky, components)
+
+            def others() -> Iterator[tuple[Sky, NDArray]]:
+                made = making.result()
+                largest.extend(coarse.sky.field_pix * coarse.scale for coarse, _ in made)
+                coarser.extend((coarse, places) for coarse, places in made if len(places))
+                made.clear()
+                told.begin([place for _, places in coarser for place in places])
+                waiting = deque((coarse.sky, places) for coarse, places in coarser)
+                while waiting:
+                    yield waiting.popleft()
+
+            # What is seen on one sky becomes hypotheses while the detector looks at the next.
+            looks = self._looks((sky, centres), others(), told)
+            own = pool.submit(self._hypotheses, sky, components, centres, next(looks))
+            larger, n_coarse = [], 0
             for seen in looks:
-                coarse, centres = coarser.popleft()
-                larger.append(pool.submit(self._hypotheses, coarse.sky, coarse.components, centres, seen, coarse))
+                coarse, places = coarser.popleft()
+                n_coarse += len(places)
+                larger.append(pool.submit(self._hypotheses, coarse.sky, coarse.components, places, seen, coarse))
                 del coarse, seen
+        told.end()
         wholes = Hypotheses.joined(found.result() for found in larger)
-        return Looked(partition(components, own.result(), wholes), n_fields, n_coarse, largest)
+        solved = partition(components, own.result(), wholes)
+        return Looked(solved, len(centres) + n_coarse, n_coarse, max(largest))
+
+    def _looks(
+        self, finest: tuple[Sky, NDArray], others: Iterator[tuple[Sky, NDArray]], progress: Progress
+    ) -> Iterator[Detections]:
+        """Look at the image, then at coarser skies, each with its detector, which is loaded where there are any."""
+        if self.detector.method not in NEEDS_INFRARED:
+            yield from self.look_in_turn(chain([finest], others), progress)
+            return
+        yield from self.look_in_turn([finest], progress)
+        for first in others:
+            yield from self.look_in_turn(chain([first], others), progress, coarse=True)
 
     def _hypotheses(
         self, sky: Sky, components: Components, centres: NDArray, seen: Detections, coarse: Coarse | None = None
@@ -259,6 +267,49 @@ class Associator:
         views = np.repeat(centres, len(self.views), axis=0)
         found = claims(components, seen, views, sky.step, FIELD_PIXELS, around, wanted)
         return found if coarse is None else on_the_image(found, coarse)
+
+
+class _Told:
+    """Progress over the fields of view of one sky or of several, told as one; parameter as of `associate`."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._fields: Iterator[NDArray] = iter(())
+
+    def begin(self, centres: Sequence[NDArray] | NDArray) -> None:
+        """Tell of these from now on, in their order."""
+        self.end()
+        if len(centres):
+            self._fields = iter(self._progress(centres, len(centres)) if self._progress else centres)
+
+    def __call__(self, _: Iterable[NDArray], number: int) -> Iterator[NDArray]:
+        """Give the next so many."""
+        return islice(self._fields, number)
+
+    def end(self) -> None:
+        """Let the progress come to its end."""
+        deque(self._fields, maxlen=0)
+
+
+def _twice(items: Iterable[T]) -> tuple[Iterator[T], Iterator[T]]:
+    """Give two iterators over the same items, as `itertools.tee`, which would keep dozens of items for longer."""
+    coming = iter(items)
+    queues: tuple[deque[T], deque[T]] = deque(), deque()
+
+    def one(queue: deque[T]) -> Iterator[T]:
+        while queue or _extended(queues, coming):
+            yield queue.popleft()
+
+    return one(queues[0]), one(queues[1])
+
+
+def _extended(queues: Iterable[deque[T]], coming: Iterator[T]) -> bool:
+    """Put the next item, if there is one, into all queues."""
+    for item in coming:
+        for queue in queues:
+            queue.append(item)
+        return True
+    return False
 
 
 def _load_detector(config: Path, weights: Path, device: str, precision: str) -> 'Detector':

@@ -115,7 +115,8 @@ def associate(
     associator : Associator, optional
         A detector that is loaded already; what `Associator` takes is then not used.
     progress : callable, optional
-        Wraps the iteration over fields of view: ``progress(centres, number)``.
+        Wraps the iteration over fields of view, ``progress(centres, number)``: those of the image, then, where there
+        are any, those of coarser skies.
 
     Returns
     -------
@@ -144,9 +145,9 @@ def associate(
         if not look_at_all:
             widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
             skipped = isolated(components.xy, widths, standard['Peak_flux'].value, sky)
-        fields = choose_fields(sky, components, ~skipped)
+        centres = choose_fields(sky, components, ~skipped)
         loading.result()
-    looked = associator.partition(sky, components, fields, progress)
+    looked = associator.partition(sky, components, centres, progress)
     partition = looked.partition
     groups = describe_sources(sky, components, partition, skipped, associator.calibration, looked.largest_field)
     sources = build_source_table(standard, partition.labels, groups)

@@ -12,9 +12,12 @@ from astropy.table import QTable
 from astropy.visualization import AsinhStretch, ImageNormalize
 from astropy.visualization.wcsaxes import WCSAxes, add_beam, add_scalebar
 from astropy.wcs import WCS
+from matplotlib.backend_bases import RendererBase
 from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import pdist, squareform
@@ -161,12 +164,37 @@ def _draw_infrared(axis: WCSAxes, infrared: NDArray) -> None:
 
 def _draw_pixels(axis: WCSAxes, pixels: NDArray, norm: ImageNormalize) -> None:
     """Draw an image, dark on white; where it is blank, the ground shows."""
-    # matplotlib is faster with a picture than with a norm and a colour map, and fastest without transparency
     blank = ~np.isfinite(pixels)
-    picture = np.repeat(np.rint(255 * (1 - norm(np.where(blank, norm.vmin, pixels))))[..., None].astype(np.uint8), 3, 2)
-    picture[blank] = GROUND
-    axis.imshow(picture, origin='lower', interpolation='nearest')
+    grey = np.rint(255 * (1 - norm(np.where(blank, norm.vmin, pixels)))).astype(np.uint8)
+    colours = np.repeat(grey[..., None], 4, axis=2)
+    colours[blank, :3] = GROUND
+    colours[..., 3] = 255
+    # As `axis.imshow` does it, which would draw the image itself.
+    image = _Pixels(axis, extent=(-0.5, pixels.shape[1] - 0.5, -0.5, pixels.shape[0] - 0.5), origin='lower')
+    image.set_data(colours)
+    image.set_clip_path(axis.patch)
+    axis.set_aspect('equal')
+    axis.add_image(image)
     axis.set_facecolor(np.array(GROUND) / 255)
+
+
+class _Pixels(AxesImage):
+    """Colours (n, m, 4), uint8, that fill their axes: the nearest pixel everywhere.
+
+    matplotlib's own way resamples with weights, to the same end, in twenty times the time.
+    """
+
+    def make_image(
+        self, renderer: RendererBase, magnification: float = 1.0, unsampled: bool = False
+    ) -> tuple[NDArray, float, float, Affine2D]:
+        """Give the picture, its lower left corner in pixels of the canvas, and what is left to transform."""
+        colours: NDArray = np.asarray(self.get_array())
+        left, bottom, right, top = np.rint(np.array(self.axes.bbox.extents) * magnification).astype(int).tolist()
+        rows, columns = (
+            ((np.arange(length) + 0.5) / length * number).astype(int)
+            for length, number in zip((top - bottom, right - left), colours.shape[:2], strict=True)
+        )
+        return np.ascontiguousarray(colours[rows][:, columns]), left, bottom, Affine2D()
 
 
 def _draw_hosts(axis: WCSAxes, sources: QTable) -> None:

@@ -1,13 +1,19 @@
 import sys
+from itertools import product
 
 import matplotlib
 import numpy as np
 import pytest
 from astropy.nddata import CCDData
 from astropy.table import Table
+from astropy.visualization import ImageNormalize
+from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_grouping import KnownAssociator
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 from small_field import COMPONENTS, write_field
 
@@ -15,7 +21,7 @@ from claran_plugin.components import from_pybdsf, run_pybdsf
 from claran_plugin.images import read_image
 from claran_plugin.label_placing import place_labels
 from claran_plugin.pipeline import associate
-from claran_plugin.plotting import COLOURS, CROWDED, LONGEST_SIDE_PIX, MUTED, overlay
+from claran_plugin.plotting import COLOURS, CROWDED, GROUND, LONGEST_SIDE_PIX, MUTED, _draw_pixels, overlay
 
 
 @pytest.fixture(scope='module')
@@ -34,6 +40,38 @@ def draw(result, path, **options):
         picture.load()
         assert picture.format == 'PNG'
         return np.asarray(picture.convert('RGB')).astype(int)
+
+
+@pytest.mark.parametrize('shape', [(41, 60), (200, 133)])
+def test_pixels_are_drawn_where_matplotlib_draws_them(shape):
+    pixels = np.random.default_rng(3).normal(size=shape)
+    pixels[5:9, 7:30] = np.nan
+    norm = ImageNormalize(vmin=-2, vmax=2, clip=True)
+    wcs = WCS(naxis=2)
+    pictures = []
+    for ours in (True, False):
+        figure = Figure(figsize=(3.0, 2.7), dpi=100)
+        axis = figure.add_axes((0.1, 0.1, 0.8, 0.8), projection=wcs)
+        if ours:
+            _draw_pixels(axis, pixels, norm)
+        else:
+            colour = matplotlib.colormaps['gray_r'].with_extremes(bad=np.array(GROUND) / 255)
+            axis.imshow(
+                np.ma.masked_invalid(pixels),
+                cmap=colour,
+                norm=Normalize(-2, 2),
+                origin='lower',
+                interpolation='nearest',
+            )
+        axis.set(xlim=(-0.5, shape[1] - 0.5), ylim=(-0.5, shape[0] - 0.5))
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pictures.append(np.asarray(canvas.buffer_rgba())[..., :3].astype(int))
+    apart = [
+        np.abs(pictures[0] - np.roll(pictures[1], shift, (0, 1))).max(axis=2) for shift in product((-1, 0, 1), repeat=2)
+    ]
+    assert (apart[4] > 2).mean() < 0.05  # where a pixel ends, by at most one row or column of the canvas:
+    assert np.min(apart, axis=0).max() <= 2
 
 
 def of_colour(picture, colour):

@@ -25,6 +25,7 @@ from claran_plugin.footprints import island_components
 from claran_plugin.images import read_image
 from claran_plugin.simulation import simulate_field, write_field
 from claran_plugin.subjects import Sky
+from claran_plugin.survey import merging
 from claran_plugin.survey.listing import read_list
 from claran_plugin.survey.manifest import COLUMNS, Manifest
 from claran_plugin.survey.merging import merge
@@ -371,6 +372,27 @@ def test_parts_have_the_same_columns(tmp_path):
     assert whole['Image_of_catalogue'].tolist() == ['', '', 'mine', 'yours', '', '']
     assert whole['Image'].tolist() == ['0', '0', '1', '1', '2', '2']
     assert np.isnan(whole['Total_flux']).sum() == 3
+
+
+@pytest.mark.parametrize(('in_memory', 'reads'), [(100, 2 * 6), (4, 2 * (6 + 4)), (0, 2 * (6 + 6))])
+def test_tables_are_read_again_only_where_memory_is_short(tmp_path, monkeypatch, in_memory, reads):
+    (tmp_path / 'per_image').mkdir()
+    rows = [row_of(str(number), 10.0 + 0.5 * number) for number in range(3)]
+    for number, row in enumerate(rows):  # each image's last component is the next one's first
+        ra = row['ra'] + np.array([-0.25, 0.25])
+        Table(dict(RA=ra, DEC=[0.0, 0.0], Total_flux=[1.0, 1.0] * u.Jy, Assoc_id=[0, 1])).write(
+            tmp_path / 'per_image' / f'{number}.components.fits'
+        )
+        Table(dict(RA=ra, DEC=[0.0, 0.0], Assoc_id=[0, 1], Morph_Flag=[0, 0])).write(
+            tmp_path / 'per_image' / f'{number}.sources.fits'
+        )
+    opened = []
+    read = Table.read
+    monkeypatch.setattr(merging, 'COMPONENTS_IN_MEMORY', in_memory)
+    monkeypatch.setattr(Table, 'read', lambda path, **options: opened.append(path) or read(path, **options))
+    done = merge(tmp_path, rows)
+    assert (done.components, done.sources, done.left_out) == (4, 4, 2)
+    assert len(opened) == reads
 
 
 # ---- overlaps

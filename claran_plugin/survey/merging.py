@@ -1,13 +1,12 @@
 """The images' tables -> one catalogue: two folders of Parquet, a part for each image, with the same columns in all.
 
-Sources that several images show are listed once (`overlaps`). Only the tables of images that overlap with the one in
-hand are in memory.
+Sources that several images show are listed once (`overlaps`). One image's tables at a time are in memory, and where
+the components of so many images as have `COMPONENTS_IN_MEMORY` together lie.
 """
 
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +23,8 @@ from claran_plugin.survey.overlaps import Shown, repeated_sources
 from claran_plugin.survey.work import PER_IMAGE, Row
 
 TABLES = ('components', 'sources')
-TABLES_IN_MEMORY = 16
+COMPONENTS_IN_MEMORY = 2_000_000
+"""Some 200 bytes each."""
 IMAGE = 'Image'
 """The column that the merged tables have in addition."""
 
@@ -57,13 +57,10 @@ def merge(folder: str | Path, rows: Sequence[Row]) -> Merged:
     Merged
     """
     folder = Path(folder)
-    rows, kinds, unreadable = _readable(folder, rows)
-
-    @lru_cache(TABLES_IN_MEMORY)
-    def image(number: int) -> Shown:
-        return _shown(folder, rows[number])
-
-    repeated = repeated_sources(rows, image)
+    images = _Images(folder)
+    kinds, unreadable = _read_all(images, rows)
+    rows = images.rows
+    repeated = repeated_sources(rows, images.shown)
     temporary = {table: folder / f'.{table}.parquet' for table in TABLES}
     for path in temporary.values():
         shutil.rmtree(path, ignore_errors=True)
@@ -71,7 +68,7 @@ def merge(folder: str | Path, rows: Sequence[Row]) -> Merged:
     numbers = dict.fromkeys(TABLES, 0)
     for number, row in enumerate(rows):
         lost = np.array(sorted(repeated.get(number, ())), int)
-        for table, path in zip(TABLES, output_paths(folder / PER_IMAGE, row['name']), strict=True):
+        for table, path in zip(TABLES, images.paths(row), strict=True):
             part = _read(path)
             part = part[~np.isin(np.asarray(part['Assoc_id']), lost)]
             part = _uniform(part, kinds[table])
@@ -87,21 +84,64 @@ def merge(folder: str | Path, rows: Sequence[Row]) -> Merged:
     return Merged(numbers['components'], numbers['sources'], n_repeated, unreadable)
 
 
-def _readable(folder: Path, rows: Sequence[Row]) -> tuple[list[Row], dict[str, dict[str, np.dtype]], dict[str, str]]:
-    """Give the rows of images whose tables can be read, the columns of all tables together, and what is unreadable."""
+class _Images:
+    """What images show, read again where there are too many to keep it; `rows` are theirs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows: list[Row] = []
+        self._folder = folder
+        self._kept: dict[int, Shown] = {}
+
+    def paths(self, row: Row) -> tuple[Path, Path]:
+        """Give the files of an image's tables, in the order of `TABLES`."""
+        return output_paths(self._folder / PER_IMAGE, row['name'])
+
+    def read(self, row: Row) -> list[Table]:
+        """Read the tables of one image more, and take it up."""
+        tables = [_read(path) for path in self.paths(row)]
+        shown = self._shown(row, *tables)
+        self.rows.append(row)
+        self._keep(len(self.rows) - 1, shown)
+        return tables
+
+    def shown(self, number: int) -> Shown:
+        """Give what an image shows."""
+        shown = self._kept.pop(number, None)
+        if shown is None:
+            row = self.rows[number]
+            shown = self._shown(row, *map(_read, self.paths(row)))
+        self._keep(number, shown)
+        return shown
+
+    def _keep(self, number: int, shown: Shown) -> None:
+        """Put it behind what was asked for before, of which what is too much goes."""
+        self._kept[number] = shown
+        excess = sum(len(kept.owner) for kept in self._kept.values()) - COMPONENTS_IN_MEMORY
+        for oldest in [*self._kept][:-1]:
+            if excess <= 0:
+                break
+            excess -= len(self._kept.pop(oldest).owner)
+
+    def _shown(self, row: Row, table: Table, sources: Table) -> Shown:
+        components = standardise(table, str(self.paths(row)[0]))
+        middle = SkyCoord(float(row['ra']), float(row['dec']), unit='deg')
+        distance = SkyCoord(sources['RA'], sources['DEC'], unit='deg').separation(middle).deg
+        coords = SkyCoord(components['RA'], components['DEC'])
+        return Shown(coords, np.asarray(table['Assoc_id']), distance, np.asarray(sources['Morph_Flag']))
+
+
+def _read_all(images: _Images, rows: Sequence[Row]) -> tuple[dict[str, dict[str, np.dtype]], dict[str, str]]:
+    """Read all tables; give the columns of all together, and what is unreadable."""
     kinds: dict[str, dict[str, np.dtype]] = {table: {} for table in TABLES}
-    readable, unreadable = [], {}
+    unreadable = {}
     numbers: dict[tuple[str, str], int] = {}
     odd: set[str] = set()
     for row in rows:
-        paths = output_paths(folder / PER_IMAGE, row['name'])
         try:
-            tables = [_read(path) for path in paths]
-            standardise(tables[0], str(paths[0]))
+            tables = images.read(row)
         except Exception as err:
-            unreadable[row['name']] = ' '.join(f'{paths[0]}: {type(err).__name__}: {err}'.split())
+            unreadable[row['name']] = ' '.join(f'{images.paths(row)[0]}: {type(err).__name__}: {err}'.split())
             continue
-        readable.append(row)
         for name, table in zip(TABLES, tables, strict=True):
             for column in table.itercols():
                 if column.ndim != 1 or column.dtype.kind not in 'biufU':
@@ -112,7 +152,7 @@ def _readable(folder: Path, rows: Sequence[Row]) -> tuple[list[Row], dict[str, d
                 kinds[name][column.name] = np.dtype('U') if mixed else np.result_type(known, column.dtype)
                 numbers[name, column.name] = numbers.get((name, column.name), 0) + 1
     for (name, column_name), number in numbers.items():
-        if number < len(readable) and kinds[name][column_name].kind in 'biu':
+        if number < len(images.rows) and kinds[name][column_name].kind in 'biu':
             kinds[name][column_name] = np.dtype(float)
     if odd:
         warnings.warn(
@@ -120,7 +160,7 @@ def _readable(folder: Path, rows: Sequence[Row]) -> tuple[list[Row], dict[str, d
             InputWarning,
             stacklevel=3,
         )
-    return readable, kinds, unreadable
+    return kinds, unreadable
 
 
 def _read(path: Path) -> Table:
@@ -152,13 +192,3 @@ def _uniform(table: Table, kinds: Mapping[str, np.dtype]) -> Table:
         values = np.asarray(column).astype(str if kind.kind == 'U' else kind)
         uniform[name] = Column(values, unit=column.unit, description=column.description, meta=column.meta)
     return uniform
-
-
-def _shown(folder: Path, row: Row) -> Shown:
-    path, sources_path = output_paths(folder / PER_IMAGE, row['name'])
-    table, sources = _read(path), _read(sources_path)
-    components = standardise(table, str(path))
-    middle = SkyCoord(float(row['ra']), float(row['dec']), unit='deg')
-    distance = SkyCoord(sources['RA'], sources['DEC'], unit='deg').separation(middle).deg
-    coords = SkyCoord(components['RA'], components['DEC'])
-    return Shown(coords, np.asarray(table['Assoc_id']), distance, np.asarray(sources['Morph_Flag']))

@@ -203,12 +203,9 @@ def build_component_table(
         Where the table has columns of these names already.
     """
     labels = _checked_labels(labels, len(original))
+    if not overwrite_columns:
+        check_columns(original.colnames)
     clashes = clashing_columns(original.colnames)
-    if clashes and not overwrite_columns:
-        raise InputError(
-            f'the catalogue has columns {", ".join(clashes)} already (was it processed before?); rename them, give the '
-            f'original catalogue, or replace them with --overwrite-columns'
-        )
     table = original.copy(copy_data=False)
     for spec in COMPONENT_COLUMNS:
         data = assoc_prob if spec.name == 'Assoc_Prob' else np.asarray(sources[spec.name])[labels]
@@ -220,6 +217,16 @@ def build_component_table(
             table.remove_column(old)
             table.add_column(make_column(spec, data), index=place)
     return table
+
+
+def check_columns(names: Iterable[str], catalogue: str = 'catalogue') -> None:
+    """Raise InputError where a catalogue has columns that are called like one of `COMPONENT_COLUMNS`."""
+    clashes = clashing_columns(names)
+    if clashes:
+        raise InputError(
+            f'{catalogue}: has columns {", ".join(clashes)} already (was it processed before?); rename them, give the '
+            f'original catalogue, or replace them with --overwrite-columns'
+        )
 
 
 def clashing_columns(names: Iterable[str]) -> list[str]:

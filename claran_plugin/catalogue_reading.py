@@ -31,6 +31,8 @@ SYNONYMS: dict[str, str] = {
 """Names under which the standard columns are known elsewhere; case and underscores do not count."""
 PYBDSF_MARKS = {'E_RA', 'Isl_id', 'S_Code'}
 """Columns by which PyBDSF's own tables are known; their units are deg and Jy."""
+ASSUMED = 'Assumed units'
+"""In the standard table's ``meta``: of each column whose unit is not stated, its name in the catalogue and the unit."""
 EXPECTED = 'expected RA, DEC and Total_flux or Peak_flux, as in a PyBDSF srl or gaul table'
 
 
@@ -126,7 +128,7 @@ def _read(path: Path, start: bytes) -> Table:
         return Table.read(path, format='ascii.no_header', names=columns, delimiter=delimiter, comment='#', guess=False)
     if b'\x00' in start:
         raise InputError(f'{path}: neither FITS nor text; give a FITS table, VOTable, or PyBDSF csv or ascii list')
-    return Table.read(path, format='ascii.csv', comment='#')
+    return Table.read(path, format='ascii.csv', comment='#', encoding='utf-8-sig')  # Excel begins with a mark
 
 
 def table_hdu(hdus: fits.HDUList, path: str | Path) -> int:
@@ -159,7 +161,12 @@ def _find(names: Sequence[str], standard: str) -> str | None:
 
 def has_positions(table: Table) -> bool:
     """Tell whether a table has columns of right ascension and declination, by one of their names."""
-    return all(_find(table.colnames, standard) for standard in ('RA', 'DEC'))
+    return len(position_columns(table)) == 2
+
+
+def position_columns(table: Table) -> list[str]:
+    """Give the names of the columns of right ascension and declination, where there are such."""
+    return [name for standard in ('RA', 'DEC') if (name := _find(table.colnames, standard))]
 
 
 def sky_positions(table: Table, path: str | Path = 'catalogue') -> SkyCoord:
@@ -172,7 +179,7 @@ def sky_positions(table: Table, path: str | Path = 'catalogue') -> SkyCoord:
     """
     if not has_positions(table):
         raise InputError(f'{path}: no columns RA and DEC, found {_listed(table.colnames)}; rename the columns')
-    ra, dec = (table[_find(table.colnames, standard)] for standard in ('RA', 'DEC'))
+    ra, dec = (table[name] for name in position_columns(table))
     return SkyCoord(_positions(ra, dec, path), unit=u.deg)
 
 
@@ -222,7 +229,7 @@ def standardise(table: Table, path: str | Path = 'catalogue') -> QTable:
         warnings.warn(text, InputWarning, stacklevel=2)
         total = peak
     shape = [values('Maj', u.deg, size_unit), values('Min', u.deg, size_unit), values('PA', u.deg, u.deg)]
-    return component_table(
+    standard = component_table(
         sky_deg=sky,
         total_jy=total,
         e_total_jy=values('E_Total_flux', u.Jy, u.Jy),
@@ -231,6 +238,10 @@ def standardise(table: Table, path: str | Path = 'catalogue') -> QTable:
         isl_id=_island_ids(table[found['Isl_id']]) if found['Isl_id'] else np.full(n, -1),
         s_code=_text(table[found['S_Code']]) if found['S_Code'] else [''] * n,
     )
+    units = {'Peak_flux': u.Jy / u.beam, 'Maj': size_unit}
+    names_of = {key: name for key in units if (name := found[key]) and _unit_of(table[name]) is None}
+    standard.meta[ASSUMED] = {key: (name, str(units[key])) for key, name in names_of.items()}
+    return standard
 
 
 def _values(column: Any, unit: u.Unit, default: u.Unit, path: str | Path, *, quiet: bool) -> NDArray:
@@ -291,5 +302,8 @@ def _island_ids(column: Column) -> NDArray:
     """Give islands as integers; names of islands are numbered, blank ones are -1."""
     if column.dtype.kind in 'iu':
         return np.asarray(column.filled(-1) if isinstance(column, MaskedColumn) else column)
+    if column.dtype.kind == 'f':  # integers of which some are blank
+        values = np.ma.filled(np.ma.asarray(column, float), np.nan)
+        return np.where(np.isfinite(values), np.nan_to_num(values), -1).astype(int)
     names, numbers = np.unique(_text(column), return_inverse=True)
     return np.where(names[numbers] == '', -1, numbers)

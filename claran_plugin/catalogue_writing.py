@@ -14,13 +14,15 @@ from astropy.table import Column, QTable, Table
 
 from claran_plugin.catalogue import COMPONENT_COLUMNS, FLAG_MEANINGS, HOST_COLUMNS, SOURCE_COLUMNS, ColumnSpec
 from claran_plugin.catalogue_reading import table_hdu
-from claran_plugin.errors import InputError
+from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.fits_tables import extend_table, is_fits, write_extended
 
 FORMATS = {'fits': '.fits', 'votable': '.vot', 'csv': '.csv', 'ascii.ecsv': '.ecsv'}
 """Formats of the output and the endings of their files."""
 HISTORY_LENGTH = 72
 """Characters of a HISTORY card."""
+FRAME_CARD = 'CLFRAME'
+"""Of component tables only; all others are in ICRS."""
 PROVENANCE = {
     'CLVERS': 'version of claran_plugin',
     'CLMODEL': 'model of the detector',
@@ -29,6 +31,7 @@ PROVENANCE = {
     'CLPREC': 'precision of its convolutions',
     'CLIMAGE': 'radio image',
     'CLINFRA': 'infrared image',
+    FRAME_CARD: 'frame of the positions in its own columns',
     'CLCMD': 'command',
 }
 """Header cards that tell where a table comes from."""
@@ -200,9 +203,7 @@ def write_component_table(
     """Write the component table to a path as it stands; see `write_tables`."""
     if format != 'fits':
         _write_with_astropy(table, path, format, provenance)
-    elif original is not None and is_fits(original):
-        with fits.open(original) as hdus:
-            place = table_hdu(hdus, original)
+    elif original is not None and is_fits(original) and (place := _binary_table(original)) is not None:
         columns = [_fits_column(spec, table[spec.name]) for spec in COMPONENT_COLUMNS]
         before, header, after = extend_table(original, place, columns)
         _describe(header, COMPONENT_COLUMNS, provenance)
@@ -210,9 +211,32 @@ def write_component_table(
     else:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', fits.verify.VerifyWarning)  # long keys of a text file's meta
-            hdu = fits.table_to_hdu(_undescribed(table))
+            hdu = fits.table_to_hdu(_in_ascii(_undescribed(table), path))
         _describe(hdu.header, COMPONENT_COLUMNS, provenance)
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+
+
+def _binary_table(path: str | Path) -> int | None:
+    """Find the catalogue in a FITS file, unless it is a table of text, which columns are not appended to."""
+    with fits.open(path) as hdus:
+        place = table_hdu(hdus, path)
+        return place if isinstance(hdus[place], fits.BinTableHDU) else None
+
+
+def _in_ascii(table: Table, path: Path | str) -> Table:
+    """Put escapes for letters that FITS cannot hold."""
+    odd = [name for name in table.colnames if table[name].dtype.kind == 'U' and not all(map(str.isascii, table[name]))]
+    for name in odd:
+        texts = [str(text).encode('ascii', 'backslashreplace').decode() for text in table[name]]
+        table[name] = Column(texts, unit=table[name].unit)
+    if odd:
+        warnings.warn(
+            f'{Path(path).name}: FITS holds ASCII only: escapes stand for other letters in {", ".join(odd)}; '
+            'choose another --format to keep them',
+            InputWarning,
+            stacklevel=3,
+        )
+    return table
 
 
 def write_source_table(
@@ -220,7 +244,7 @@ def write_source_table(
 ) -> None:
     """Write the source table to a path as it stands; see `write_tables`."""
     if format != 'fits':
-        _write_with_astropy(table, path, format, provenance)
+        _write_with_astropy(table, path, format, _without_frame(provenance))
         return
     specs = [spec for spec in SOURCE_COLUMNS + HOST_COLUMNS if spec.name in table.colnames]
     fits.HDUList([fits.PrimaryHDU(), to_hdu(table, specs, 'SOURCES', provenance)]).writeto(path)
@@ -233,8 +257,12 @@ def to_hdu(
     hdu = fits.BinTableHDU.from_columns([_fits_column(spec, table[spec.name]) for spec in specs], nrows=len(table))
     hdu.header['EXTNAME'] = name
     hdu.header['RADESYS'] = 'ICRS'
-    _describe(hdu.header, specs, provenance)
+    _describe(hdu.header, specs, _without_frame(provenance))
     return hdu
+
+
+def _without_frame(provenance: Mapping[str, str] | None) -> dict[str, str]:
+    return {key: value for key, value in (provenance or {}).items() if key != FRAME_CARD}
 
 
 def _fits_column(spec: ColumnSpec, data: Column) -> fits.Column:

@@ -7,6 +7,7 @@ the rows of each set.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote, unquote
 
 import numpy as np
 from astropy import units as u
@@ -27,6 +28,8 @@ from claran_plugin.scales import RARE
 
 ENDING = '.evidence.fits'
 TABLE_CARD = 'CLTABLE'
+SAFE = ''.join(chr(code) for code in range(32, 127) if chr(code) not in "%'")
+"""What stands for itself in that card."""
 MOST_SHOWN = 12
 """Alternatives that are told."""
 SET_COLUMNS: tuple[ColumnSpec, ...] = (
@@ -100,7 +103,7 @@ def write_evidence(evidence: Evidence, path: str | Path, sources: str, provenanc
     tables = ((evidence.sets, SET_COLUMNS, 'SETS'), (evidence.members, MEMBER_COLUMNS, 'MEMBERS'))
     hdus = [to_hdu(table, specs, name, provenance) for table, specs, name in tables]
     primary = fits.PrimaryHDU()
-    primary.header[TABLE_CARD] = (sources, 'the source table')
+    primary.header[TABLE_CARD] = (quote(sources, safe=SAFE), 'the source table')
     fits.HDUList([primary, *hdus]).writeto(path)
 
 
@@ -166,7 +169,7 @@ def _find(folder: Path, source: str) -> tuple[Table, Evidence, int]:
     found = []
     read = 0
     for path in sorted(folder.glob(f'*{ENDING}')):
-        table = folder / str(fits.getheader(path).get(TABLE_CARD, ''))
+        table = folder / unquote(str(fits.getheader(path).get(TABLE_CARD, '')))
         if not table.is_file():
             continue
         read += 1

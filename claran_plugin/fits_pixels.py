@@ -27,6 +27,10 @@ _FROM_PRIMARY = ('BUNIT', 'BMAJ', 'BMIN', 'BPA', 'RESTFRQ', 'RESTFREQ', 'FREQ', 
 _READ_ERRORS = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, RuntimeError, zlib.error, VerifyError)
 MOST_PIXELS_IN_MEMORY = 2**26
 """A larger image (256 MiB) is read window by window."""
+MOST_BLOCKS = 100
+"""Blocks of such an image in which margins of zeros are looked for, about."""
+LEAST_ZEROS, ZEROS_BESIDE, LEAST_NEGATIVE = 0.01, 0.8, 0.05
+"""Share of zeros from which on they may be margins; of these with one beside them; of the rest that is negative."""
 
 
 @contextmanager
@@ -59,22 +63,30 @@ def load_pixels(
                     )
                 header = hdu.header.copy()
                 primary, tabled = hdus[0].header, beam_table(hdus)
-                is_large = np.prod(hdu.shape[-2:], dtype=float) > MOST_PIXELS_IN_MEMORY
-                number, ndim = hdus.index_of(hdu), len(hdu.shape)
-                pixels = None if is_large and not _is_zipped(path) else hdu.data
+                for key in _FROM_PRIMARY:
+                    if key not in header and key in primary:
+                        header[key] = primary[key]
+                _make_printable(header)
+                wcs, keep = _celestial(header, len(hdu.shape), str(path))
+                is_large = np.prod([hdu.shape[axis] for axis in keep], dtype=float) > MOST_PIXELS_IN_MEMORY
+                _warn_of_planes(hdu.shape, keep, str(path))
+                data: NDArray | WindowedPixels
+                if is_large and not _is_zipped(path):
+                    data = _windows(path, hdus.index_of(hdu), header, keep)
+                else:
+                    data = _first_plane(hdu, keep)
         except InputError:
             raise
         except _READ_ERRORS as err:
             raise InputError(f'{path}: not a readable FITS file, or truncated: fetch or write it again') from err
-        for key in _FROM_PRIMARY:
-            if key not in header and key in primary:
-                header[key] = primary[key]
-        _make_printable(header)
-        wcs, keep = _celestial(header, ndim, str(path))
-        data = _windows(path, number, header, keep) if pixels is None else _first_plane(pixels, keep, str(path))
     wcs.array_shape = data.shape
-    header['FILENAME'] = path.name.encode('ascii', 'replace').decode()
+    header['FILENAME'] = printable(path.name)
     return data, header, wcs, tabled, str(path)
+
+
+def printable(text: str) -> str:
+    """Put ? for what a FITS header cannot hold."""
+    return ''.join(c if ' ' <= c <= '~' else '?' for c in text)
 
 
 def _make_printable(header: fits.Header) -> None:
@@ -90,7 +102,8 @@ def _load_ccd(image: CCDData) -> tuple[NDArray | WindowedPixels, fits.Header, WC
         raise InputError(f'{name}: no celestial WCS: set the wcs of the CCDData')
     if image.data.ndim != 2:
         raise InputError(f'{name}: must have two axes, got shape {image.shape}: give one plane')
-    check_frame(image.wcs.celestial, name)
+    wcs = image.wcs.celestial
+    check_frame(wcs, name)
     data = image.data
     if not isinstance(data, WindowedPixels):
         data = np.array(data, np.float32, order='C')
@@ -98,7 +111,7 @@ def _load_ccd(image: CCDData) -> tuple[NDArray | WindowedPixels, fits.Header, WC
             data[np.broadcast_to(image.mask, data.shape)] = np.nan
     header = image.meta.copy() if isinstance(image.meta, fits.Header) else fits.Header(dict(image.meta))
     header['BUNIT'] = image.unit.to_string()
-    return data, header, image.wcs.celestial, None, name
+    return data, header, wcs, None, name
 
 
 def _celestial(header: fits.Header, ndim: int, name: str) -> tuple[WCS, list[int]]:
@@ -129,7 +142,6 @@ def _windows(path: Path, number: int, header: fits.Header, keep: list[int]) -> W
     """Open an image whose pixels are read where they are wanted."""
     hdus = fits.open(path, memmap=False)  # stays open as long as there is use for it
     hdu = hdus[number]
-    _warn_of_planes(hdu.shape, keep, str(path))
     is_plain = not isinstance(hdu, fits.CompImageHDU) and not any(key in header for key in ('BSCALE', 'BZERO', 'BLANK'))
     is_plain &= header['BITPIX'] != 8  # the only unsigned one
     kind, start = f'>{"f" if header["BITPIX"] < 0 else "i"}{abs(header["BITPIX"]) // 8}', hdu.fileinfo()['datLoc']
@@ -159,6 +171,47 @@ def scaled(data: NDArray | WindowedPixels, scale: float) -> NDArray | WindowedPi
     return data
 
 
+def without_zero_margins(data: NDArray | WindowedPixels, name: str) -> NDArray | WindowedPixels:
+    """Set zeros to NaN, in place where they are in memory, where an image is filled up with them.
+
+    That is so where they lie side by side while the rest has noise, that is, negative pixels, too.
+
+    Warns
+    -----
+    InputWarning
+    """
+    if isinstance(data, WindowedPixels):
+        every = max(int(np.sqrt(data.size / MOST_BLOCKS) / BLOCK), 1)
+        corners = [
+            (y, x) for y in range(0, data.shape[0], every * BLOCK) for x in range(0, data.shape[1], every * BLOCK)
+        ]
+        sample = [data[y : y + BLOCK, x : x + BLOCK] for y, x in corners]
+    else:
+        sample = [data]
+    zero = [part == 0 for part in sample]
+    n_zero, n_pixels = sum(int(part.sum()) for part in zero), sum(part.size for part in zero)
+    if n_zero < LEAST_ZEROS * n_pixels:
+        return data
+    beside = sum(int((part[:, 1:] & part[:, :-1]).sum()) for part in zero)
+    below = sum(int((part < 0).sum()) for part in sample)
+    n_other = sum(int(np.isfinite(part).sum()) for part in sample) - n_zero
+    if not n_other or beside < ZEROS_BESIDE * n_zero or below < LEAST_NEGATIVE * n_other:
+        return data
+    warnings.warn(
+        f'{name}: {n_zero / n_pixels:.0%} of its pixels are exactly 0, side by side: they are taken to be blank',
+        InputWarning,
+        stacklevel=3,
+    )
+    if isinstance(data, WindowedPixels):
+        return WindowedPixels(data.shape, lambda ys, xs: _zeros_blank(data[ys, xs]))
+    return _zeros_blank(data)
+
+
+def _zeros_blank(pixels: NDArray) -> NDArray:
+    pixels[pixels == 0] = np.nan
+    return pixels
+
+
 def _check_windows(pixels: WindowedPixels, name: str) -> None:
     """Check what `blank_mask` does: read until two different pixels have been seen. The last pixel is read, too."""
     pixels[pixels.shape[0] - 1 :, pixels.shape[1] - 1 :]
@@ -181,13 +234,14 @@ def _refuse(all_blank: bool, name: str) -> NoReturn:
 def _warn_of_planes(shape: tuple[int, ...], keep: list[int], name: str) -> None:
     if any(n > 1 for axis, n in enumerate(shape) if axis not in keep):
         sizes = ' x '.join(str(n) for n in shape[::-1])
-        warnings.warn(f'{name}: {sizes} pixels: only the first plane is used', InputWarning, stacklevel=5)
+        warnings.warn(f'{name}: {sizes} pixels: only the first plane is used', InputWarning, stacklevel=4)
 
 
-def _first_plane(pixels: NDArray, keep: list[int], name: str) -> NDArray:
-    """Take the first plane of all axes but two, as native float32 in C order."""
-    _warn_of_planes(pixels.shape, keep, name)
-    plane = pixels[tuple(slice(None) if axis in keep else 0 for axis in range(pixels.ndim))]
+def _first_plane(hdu: fits.ImageHDU, keep: list[int]) -> NDArray:
+    """Read the first plane of all axes but two, as native float32 in C order."""
+    has_planes = any(n > 1 for axis, n in enumerate(hdu.shape) if axis not in keep)
+    pixels = hdu.section if has_planes else hdu.data  # a section is read by itself, but row by row
+    plane = pixels[tuple(slice(None) if axis in keep else 0 for axis in range(len(hdu.shape)))]
     return np.array(plane, np.float32, order='C')
 
 

@@ -1,24 +1,33 @@
 """Where components lie on the image: the standard table -> pixels, shapes and islands."""
 
+import warnings
+
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable, Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from claran_plugin.boxes import boxes_around
+from claran_plugin.catalogue_reading import ASSUMED
 from claran_plugin.celestial import to_pixels, to_sky
 from claran_plugin.claimed import Components, members_of
 from claran_plugin.division import Surroundings
 from claran_plugin.emission import Emission, find_emission
-from claran_plugin.errors import InputError
+from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import COMPONENT_SIGMA, least_component_area
+from claran_plugin.pixels import values_at
 from claran_plugin.subjects import Sky
 
 ISLAND_SIGMA = 3.0
 """Where a catalogue names no islands, they are the pixels above this, as PyBDSF's are by default."""
 FWHM = 2.3548
+MOST_BEAMS, MOST_TIMES = 50.0, 30.0
+"""Median width of components, and ratio of their peaks to the image's, beyond which an assumed unit is wrong."""
+MOST_GAP_BEAMS = 15.0
+"""Between components of one island of emission, half maximum to half maximum."""
 
 
 def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
@@ -50,6 +59,14 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
             f'{name}: none of its {len(standard)} components lies on the image, whose centre is at '
             f'{centre.to_string("decimal", precision=4)} deg; give the catalogue of this field'
         )
+    if not inside.all():
+        warnings.warn(
+            f'{name}: {(~inside).sum()} of its {len(inside)} components lie off the image: each island of them stays a '
+            'source of its own that nothing is known of',
+            InputWarning,
+            stacklevel=3,
+        )
+    _check_assumed(standard, xy, inside, sky, name)
     # Components beyond the projection's horizon have no pixel; they stay sources of their own, far outside.
     xy = np.where(np.isfinite(xy), xy, -1e6 - 1e4 * np.arange(len(xy))[:, None])
     flux = np.nan_to_num(standard['Total_flux'].to_value(u.Jy))
@@ -58,7 +75,67 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
         island = islands_of(xy, sky)
     lone = island < 0
     island = np.where(lone, island.max(initial=0) + 1 + np.cumsum(lone), island)
-    return Components(xy, _covariances(standard, wcs, xy, sky), flux, island)
+    found = Components(xy, _covariances(standard, wcs, xy, sky), flux, island)
+    return found._replace(island=_connected(found, sky, name))
+
+
+def on_sight(components: Components, sky: Sky) -> NDArray:
+    """Tell which components (n,) have a part of them on the image."""
+    boxes = outlines(components)
+    ny, nx = sky.radio.shape
+    return np.all((boxes[:, 2:] > -0.5) & (boxes[:, :2] < (nx - 0.5, ny - 0.5)), axis=1)
+
+
+def _check_assumed(standard: QTable, xy: NDArray, inside: NDArray, sky: Sky, name: str) -> None:
+    """Raise InputError where units that a catalogue does not state, and that were assumed, cannot be right."""
+    assumed = standard.meta.get(ASSUMED, {})
+    remedy = 'state its unit, as FITS, VOTable and ECSV can, or convert it'
+    if 'Maj' in assumed:
+        beams = float(np.nanmedian(standard['Maj'].to_value(u.arcsec)[inside])) / sky.beam_pix / pixel_scale(sky.radio)
+        if beams > MOST_BEAMS:
+            column, unit = assumed['Maj']
+            raise InputError(
+                f'{name}: column {column} has no unit; in {unit} its median would be {beams:.3g} beams: {remedy}'
+            )
+    if 'Peak_flux' in assumed:
+        shown = values_at(sky.radio.data, np.rint(xy[inside]).astype(int))
+        with np.errstate(invalid='ignore', divide='ignore'):
+            ratios = standard['Peak_flux'].value[inside] / shown
+        ratios = ratios[np.isfinite(ratios) & (shown > COMPONENT_SIGMA * sky.rms.median)]
+        if len(ratios) and not 1 / MOST_TIMES < (ratio := float(np.median(ratios))) < MOST_TIMES:
+            column, unit = assumed['Peak_flux']
+            raise InputError(
+                f"{name}: column {column} has no unit; in {unit} its median would be {ratio:.3g} times the image's "
+                f'brightness there: {remedy}'
+            )
+
+
+def _connected(components: Components, sky: Sky, name: str) -> NDArray:
+    """Number islands (n,) anew where components of one are farther apart than any island's.
+
+    So they are where lists of several images, each with islands from 0 on, have been put together.
+    """
+    boxes = outlines(components)
+    island = components.island.copy()
+    gap = MOST_GAP_BEAMS * sky.beam_pix
+    unused, n_divided = island.max(initial=0) + 1, 0
+    for members in members_of(components.island).values():
+        own = boxes[members]
+        if len(members) < 2 or (own[:, :2].max(axis=0) - own[:, 2:].min(axis=0)).max() <= gap:
+            continue
+        apart = np.maximum(own[:, None, :2] - own[None, :, 2:], own[None, :, :2] - own[:, None, 2:]).max(axis=2)
+        number, part = connected_components(apart <= gap, directed=False)
+        island[np.asarray(members)[part > 0]] = unused + part[part > 0] - 1
+        unused += number - 1
+        n_divided += number > 1
+    if n_divided:
+        warnings.warn(
+            f'{name}: {n_divided} islands have components more than {MOST_GAP_BEAMS:g} beams from the others, as in '
+            'lists put together that number theirs alike: they are divided',
+            InputWarning,
+            stacklevel=4,
+        )
+    return island
 
 
 def islands_of(xy: NDArray, sky: Sky) -> NDArray:

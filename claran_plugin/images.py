@@ -19,7 +19,8 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
 from claran_plugin.errors import InputError
-from claran_plugin.fits_pixels import ImageLike, blank_mask, load_pixels, scaled
+from claran_plugin.fits_pixels import ImageLike, blank_mask, load_pixels, scaled, without_zero_margins
+from claran_plugin.grids import scale_and_rotation
 from claran_plugin.headers import header_beam, header_frequency, jy_beam_per, positive
 
 JY_BEAM = u.Jy / u.beam
@@ -96,7 +97,8 @@ def read_image(
     Warns
     -----
     InputWarning
-        Where an axis beyond the sky's has several planes (the first is used), or the unit is not stated.
+        Where an axis beyond the sky's has several planes (the first is used), the unit is not stated, or zeros around
+        the image are taken to be blank.
     """
     if survey is not None and survey not in SURVEYS:
         raise InputError(f'unknown survey {survey!r}: choose from {", ".join(SURVEYS)}')
@@ -106,7 +108,7 @@ def read_image(
     preset = SURVEYS[survey] if survey else None
     scale = jy_beam_per(header.get('BUNIT') or ('Jy/beam' if preset else ''), name)
     header['BUNIT'] = 'Jy/beam'
-    data = scaled(data, scale)
+    data = without_zero_margins(scaled(data, scale), name)
     mask = blank_mask(data, name)
     beam_deg = _given_beam(beam) or header_beam(header, tabled) or (preset and _in_degrees(preset.beam))
     if beam_deg is None:
@@ -187,9 +189,7 @@ def to_plain_fits(image: CCDData, path: str | PathLike[str]) -> None:
         Where to write.
     """
     header = image.wcs.to_header(relax=True)
-    matrix = image.wcs.pixel_scale_matrix
-    cdelt = np.hypot(*matrix.T) * np.where(np.diagonal(matrix) < 0, -1, 1)
-    rotation = matrix / cdelt[:, None]
+    cdelt, rotation = scale_and_rotation(image.wcs.pixel_scale_matrix)
     for i in (1, 2):
         header[f'CDELT{i}'] = cdelt[i - 1]
         for j in (1, 2):

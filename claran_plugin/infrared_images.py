@@ -7,7 +7,14 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from claran_plugin.errors import InputError
-from claran_plugin.fits_pixels import MOST_PIXELS_IN_MEMORY, ImageLike, blank_mask, load_pixels, quiet
+from claran_plugin.fits_pixels import (
+    MOST_PIXELS_IN_MEMORY,
+    ImageLike,
+    blank_mask,
+    load_pixels,
+    quiet,
+    without_zero_margins,
+)
 from claran_plugin.images import pixel_side
 from claran_plugin.pixels import BLOCK, WindowedPixels, average_pixels, tiles
 
@@ -34,6 +41,7 @@ def read_infrared(path: ImageLike, radio: CCDData) -> CCDData:
         Where the file is missing, not FITS or truncated, has no image or celestial WCS, or does not overlap.
     """
     data, header, wcs, _, name = load_pixels(path)
+    data = without_zero_margins(data, name)
     blank_mask(data, name)
     aligned: NDArray | WindowedPixels = _onto(radio, data, wcs)
     mask = None

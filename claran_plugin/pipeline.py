@@ -20,13 +20,14 @@ from claran_plugin import __version__
 from claran_plugin.association import Partition
 from claran_plugin.associator import Associator, Progress, choose_fields
 from claran_plugin.calibration import logistic
-from claran_plugin.catalogue import build_component_table, build_source_table
+from claran_plugin.catalogue import build_component_table, build_source_table, check_columns
+from claran_plugin.catalogue_writing import FRAME_CARD
 from claran_plugin.celestial import in_icrs
 from claran_plugin.components import from_pybdsf, read_catalogue, run_pybdsf, standardise, write_pybdsf_catalogue
 from claran_plugin.contours import NoiseMap
 from claran_plugin.errors import InputError
-from claran_plugin.fits_pixels import ImageLike
-from claran_plugin.footprints import island_components, on_image
+from claran_plugin.fits_pixels import ImageLike, printable
+from claran_plugin.footprints import island_components, on_image, on_sight
 from claran_plugin.images import pixel_scale, read_image
 from claran_plugin.infrared_images import read_infrared
 from claran_plugin.pixels import WindowedPixels
@@ -85,6 +86,7 @@ def associate(
     fov: float | None = None,
     look_at_all: bool = False,
     overwrite_columns: bool = False,
+    own_frame: bool | None = None,
     associator: Associator | None = None,
     progress: Progress | None = None,
 ) -> Association:
@@ -112,6 +114,9 @@ def associate(
         Show isolated, unresolved components to the detector too.
     overwrite_columns : bool
         Replace the columns of an earlier run.
+    own_frame : bool, optional
+        Whether the catalogue's positions are in the image's frame, as PyBDSF's are, and not in ICRS; by default told
+        from the image.
     associator : Associator, optional
         A detector that is loaded already; what `Associator` takes is then not used.
     progress : callable, optional
@@ -131,7 +136,9 @@ def associate(
     near_infrared = read_infrared(infrared, radio) if infrared is not None else None
     name = 'catalogue' if isinstance(catalogue, Table) else str(catalogue)
     original = catalogue if isinstance(catalogue, Table) else read_catalogue(catalogue)
-    standard = in_icrs(standardise(original, name), radio, name)
+    if not overwrite_columns:
+        check_columns(original.colnames, name)
+    standard, frame = in_icrs(standardise(original, name), radio, name, own_frame=own_frame)
     if associator is None:
         associator = Associator(model, weights, device, infrared=infrared is not None, views=views, precision=precision)
     if isinstance(radio.data, WindowedPixels):
@@ -145,7 +152,8 @@ def associate(
         if not look_at_all:
             widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
             skipped = isolated(components.xy, widths, standard['Peak_flux'].value, sky)
-        centres = choose_fields(sky, components, ~skipped)
+        is_seen = on_sight(components, sky)
+        centres = choose_fields(sky, components, ~skipped & is_seen)
         loading.result()
     looked = associator.partition(sky, components, centres, progress)
     partition = looked.partition
@@ -159,6 +167,7 @@ def associate(
         'CLWHASH': associator.detector.weights_hash,
         'CLPREC': associator.detector.precision,
         'CLIMAGE': Path(str(radio.meta.get('FILENAME', ''))).name,
+        FRAME_CARD: frame,
     }
     if looked.n_coarse and associator.coarse_detector is not associator.detector:
         provenance['CLCHASH'] = associator.coarse_detector.weights_hash
@@ -173,7 +182,7 @@ def associate_pybdsf(img: Any, infrared: ImageLike | None = None, **options: Any
     """Associate the sources of a PyBDSF image object, in the order of its srl list; options as for `associate`."""
     major, minor, angle = (float(value) for value in img.beam)
     radio = read_image(_pixels_of(img), beam=(major, minor, angle), frequency=float(img.frequency))
-    return associate(radio, Table(from_pybdsf(img, 'srl')), infrared, **options)
+    return associate(radio, Table(from_pybdsf(img, 'srl')), infrared, own_frame=True, **options)
 
 
 def run(
@@ -248,7 +257,7 @@ def detect(
     """
     radio = read_image(image, beam=beam, frequency=frequency, survey=survey)
     islands = island_components(Sky(radio, field_arcsec=fov))
-    return associate(radio, islands, infrared, fov=fov, look_at_all=True, **options)
+    return associate(radio, islands, infrared, fov=fov, look_at_all=True, own_frame=False, **options)
 
 
 def _pixels_of(img: Any) -> CCDData:
@@ -259,6 +268,6 @@ def _pixels_of(img: Any) -> CCDData:
         warnings.simplefilter('ignore', FITSFixedWarning)
         wcs = WCS(img.header).celestial
     header = img.header.copy()
-    header['FILENAME'] = Path(str(img.filename)).name
+    header['FILENAME'] = printable(Path(str(img.filename)).name)
     header['BUNIT'] = 'Jy/beam'
     return CCDData(np.ascontiguousarray(img.ch0_arr.T, np.float32), unit='Jy / beam', wcs=wcs, meta=header)

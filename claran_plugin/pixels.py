@@ -13,6 +13,8 @@ from astropy.nddata import block_reduce
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from claran_plugin.grids import coarser_wcs
+
 BLOCK = 512
 """Side of the squares that are read and kept, pixels."""
 KEPT_BYTES = 128 * 2**20
@@ -121,7 +123,7 @@ def average_pixels(data: NDArray, wcs: WCS, factor: int) -> tuple[NDArray, WCS]:
         total = block_reduce(np.where(known, part, 0), factor)
         filled = block_reduce(known.astype(np.float32), factor)
         np.divide(total, filled, out=rows, where=filled > 0)
-    return mean, wcs[::factor, ::factor]
+    return mean, coarser_wcs(wcs, factor)
 
 
 def in_blocks(xy: NDArray) -> NDArray:

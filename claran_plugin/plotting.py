@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import pdist, squareform
 
 from claran_plugin.catalogue import MorphFlag
+from claran_plugin.catalogue_writing import FRAME_CARD
 from claran_plugin.celestial import in_icrs, to_pixels
 from claran_plugin.components import standardise
 from claran_plugin.errors import InputWarning
@@ -123,7 +124,7 @@ def overlay(association: Association, path: str | Path, *, title: str = '') -> N
     words = _title(association, rms.median)
     if layer.unseen[_boxed(layer)].any():
         words += '; dotted: not detected'
-    axes[0].set_title(f'{title}\n{words}'.strip(), fontsize=9, loc='left')
+    axes[0].set_title(f'{title}\n{words}'.strip(), fontsize=9, loc='left', parse_math=False)
     figure.savefig(path, format='png', dpi=DPI, facecolor='white', pil_kwargs=dict(compress_level=3))
 
 
@@ -131,7 +132,8 @@ def _layer(association: Association, wcs: WCS) -> Layer:
     sources = association.sources
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', InputWarning)  # given when the catalogue was read
-        standard = in_icrs(standardise(association.components), association.radio)
+        own_frame = association.provenance.get(FRAME_CARD, 'icrs') != 'icrs'
+        standard, _ = in_icrs(standardise(association.components), association.radio, own_frame=own_frame)
     xy = to_pixels(wcs, standard['RA'].to_value(u.deg), standard['DEC'].to_value(u.deg))
     middle = np.stack(wcs.world_to_pixel(SkyCoord(sources['Box_RA'], sources['Box_DEC'])), axis=-1)
     scale = pixel_scale(association.radio) * np.sqrt(

@@ -22,6 +22,7 @@ from claran_plugin.claimed import Components, members_of
 from claran_plugin.claims import Wanted
 from claran_plugin.emission import Emission, find_emission
 from claran_plugin.footprints import FWHM, counted_emission
+from claran_plugin.grids import coarser_wcs
 from claran_plugin.hypotheses import Hypotheses
 from claran_plugin.images import beam
 from claran_plugin.morphology import COMPONENT_SIGMA
@@ -117,7 +118,7 @@ def _halved(image: CCDData, sigma: float) -> CCDData:
     pixels: NDArray | WindowedPixels = WindowedPixels(shape, half)
     if pixels.size <= MOST_PIXELS_IN_MEMORY:
         pixels = np.asarray(pixels)
-    return CCDData(pixels, unit=image.unit, wcs=image.wcs[::FACTOR, ::FACTOR], meta=dict(image.meta))
+    return CCDData(pixels, unit=image.unit, wcs=coarser_wcs(image.wcs, FACTOR), meta=dict(image.meta))
 
 
 def _smoothed(data: NDArray, sigma: float) -> NDArray:

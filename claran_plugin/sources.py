@@ -119,9 +119,11 @@ def measure(
     sampling = COUNTING_PIXELS_PER_BEAM * min(1.0, LARGEST_COUNTED_BEAMS / side_beams)
     step = sky.beam_pix / sampling
     size = int(np.ceil(side_beams * sampling))
+    nothing = Measured(Counts(0, 0), None, _shape_of_components(components, members, sky))
+    if np.any(centre + step * size / 2 < 0) or np.any(centre - step * size / 2 > sky.radio.shape[::-1]):
+        return nothing
     snr = resample(sky.radio.data, centre, step, size) / counting_noise(sky, centre)
     islands, n = component_labels(snr, sampling)
-    nothing = Measured(Counts(0, 0), None, _shape_of_components(components, members, sky))
     if not n or tree is None:
         return nothing
     own_pixels = np.rint((xy - centre) / step + (size - 1) / 2).astype(int).clip(0, size - 1)

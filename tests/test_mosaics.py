@@ -153,7 +153,9 @@ def written(folder, field, kind):
         hdu.scale('int16', bscale=float(np.nanmax(image.data)) / 30000, bzero=0)
         hdu.writeto(path)
     elif kind == 'compressed':
-        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(image.data, header, quantize_level=0)]).writeto(path)
+        fits.HDUList(
+            [fits.PrimaryHDU(), fits.CompImageHDU(image.data, header, compression_type='GZIP_2', quantize_level=0)]
+        ).writeto(path)
     elif kind == 'four axes':
         fits.writeto(path, image.data[None, None], header)
     elif kind == 'double':

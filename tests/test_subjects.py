@@ -385,8 +385,8 @@ def test_islands_are_found_where_a_catalogue_names_none():
     assert island[0] == island[1]
     assert len(set(island.tolist())) == 4  # each of the two that lie on no island is for itself
     assert (island >= 0).all()
-    named = on_image(standard_table(sky, island=np.array([3, 4, 3, -1, -1])), Sky(image)).island
-    assert named[0] == named[2] != named[1]
+    named = on_image(standard_table(sky, island=np.array([3, 3, 4, -1, -1])), Sky(image)).island
+    assert named[0] == named[1] != named[2]
     assert len(set(named.tolist())) == 4
 
 

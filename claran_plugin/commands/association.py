@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
             infrared,
             fov=args.fov,
             look_at_all=args.all,
+            own_frame=True,
             associator=associator,
             progress=log.fields,
         )

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from astropy.coordinates import SkyCoord
+from astropy import units as u
+from astropy.coordinates import ICRS, SkyCoord
 from astropy.io import fits
 from astropy.table import Column, Table
 from numpy.typing import NDArray
 
-from claran_plugin.catalogue_reading import standardise, table_hdu
-from claran_plugin.catalogue_writing import output_paths
+from claran_plugin.catalogue_reading import position_columns, sky_positions, standardise, table_hdu
+from claran_plugin.catalogue_writing import FRAME_CARD, output_paths
 from claran_plugin.errors import InputWarning
 from claran_plugin.survey.overlaps import Shown, repeated_sources
 from claran_plugin.survey.work import PER_IMAGE, Row
@@ -44,6 +45,7 @@ def merge(folder: str | Path, rows: Sequence[Row]) -> Merged:
     """Write ``components.parquet`` and ``sources.parquet``, folders with a part for each image.
 
     A column that only some catalogues have is NaN, or empty, in the parts of the others; integers become floats there.
+    Positions are in ICRS, whatever frame a catalogue has, and a column has the unit of the first catalogue that has it.
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ def merge(folder: str | Path, rows: Sequence[Row]) -> Merged:
     """
     folder = Path(folder)
     images = _Images(folder)
-    kinds, unreadable = _read_all(images, rows)
+    kinds, units, unreadable = _read_all(images, rows)
     rows = images.rows
     repeated = repeated_sources(rows, images.shown)
     temporary = {table: folder / f'.{table}.parquet' for table in TABLES}
@@ -69,9 +71,9 @@ def merge(folder: str | Path, rows: Sequence[Row]) -> Merged:
     for number, row in enumerate(rows):
         lost = np.array(sorted(repeated.get(number, ())), int)
         for table, path in zip(TABLES, images.paths(row), strict=True):
-            part = _read(path)
+            part = READERS[table](path)
             part = part[~np.isin(np.asarray(part['Assoc_id']), lost)]
-            part = _uniform(part, kinds[table])
+            part = _uniform(part, kinds[table], units[table])
             part[IMAGE] = np.full(len(part), row['name'], f'U{len(row["name"])}')
             part[IMAGE].description = 'image of the survey that the row is from'
             part.write(temporary[table] / f'part-{number:05d}.parquet', format='parquet')
@@ -96,9 +98,12 @@ class _Images:
         """Give the files of an image's tables, in the order of `TABLES`."""
         return output_paths(self._folder / PER_IMAGE, row['name'])
 
+    def _tables(self, row: Row) -> list[Table]:
+        return [READERS[table](path) for table, path in zip(TABLES, self.paths(row), strict=True)]
+
     def read(self, row: Row) -> list[Table]:
         """Read the tables of one image more, and take it up."""
-        tables = [_read(path) for path in self.paths(row)]
+        tables = self._tables(row)
         shown = self._shown(row, *tables)
         self.rows.append(row)
         self._keep(len(self.rows) - 1, shown)
@@ -109,7 +114,7 @@ class _Images:
         shown = self._kept.pop(number, None)
         if shown is None:
             row = self.rows[number]
-            shown = self._shown(row, *map(_read, self.paths(row)))
+            shown = self._shown(row, *self._tables(row))
         self._keep(number, shown)
         return shown
 
@@ -130,12 +135,16 @@ class _Images:
         return Shown(coords, np.asarray(table['Assoc_id']), distance, np.asarray(sources['Morph_Flag']))
 
 
-def _read_all(images: _Images, rows: Sequence[Row]) -> tuple[dict[str, dict[str, np.dtype]], dict[str, str]]:
-    """Read all tables; give the columns of all together, and what is unreadable."""
+def _read_all(
+    images: _Images, rows: Sequence[Row]
+) -> tuple[dict[str, dict[str, np.dtype]], dict[str, dict[str, u.UnitBase]], dict[str, str]]:
+    """Read all tables; give the columns of all together, their units, and what is unreadable."""
     kinds: dict[str, dict[str, np.dtype]] = {table: {} for table in TABLES}
+    units: dict[str, dict[str, u.UnitBase]] = {table: {} for table in TABLES}
     unreadable = {}
     numbers: dict[tuple[str, str], int] = {}
     odd: set[str] = set()
+    foreign: set[tuple[str, str]] = set()
     for row in rows:
         try:
             tables = images.read(row)
@@ -151,16 +160,29 @@ def _read_all(images: _Images, rows: Sequence[Row]) -> tuple[dict[str, dict[str,
                 mixed = 'U' in (known.kind, column.dtype.kind) and known.kind != column.dtype.kind
                 kinds[name][column.name] = np.dtype('U') if mixed else np.result_type(known, column.dtype)
                 numbers[name, column.name] = numbers.get((name, column.name), 0) + 1
+                if column.unit is not None:
+                    unit = units[name].setdefault(column.name, column.unit)
+                    if not column.unit.is_equivalent(unit):
+                        foreign.add((name, column.name))
+                    elif column.unit != unit:
+                        kinds[name][column.name] = np.result_type(kinds[name][column.name], np.float32)
     for (name, column_name), number in numbers.items():
         if number < len(images.rows) and kinds[name][column_name].kind in 'biu':
             kinds[name][column_name] = np.dtype(float)
+    for name, column_name in sorted(foreign):
+        del kinds[name][column_name]
+        warnings.warn(
+            f'{column_name}: in units of different kinds in the catalogues; not in the merged tables',
+            InputWarning,
+            stacklevel=3,
+        )
     if odd:
         warnings.warn(
             f'{", ".join(sorted(odd))}: several values in each row; not in the merged tables',
             InputWarning,
             stacklevel=3,
         )
-    return kinds, unreadable
+    return kinds, units, unreadable
 
 
 def _read(path: Path) -> Table:
@@ -180,8 +202,24 @@ def _read(path: Path) -> Table:
     return table
 
 
-def _uniform(table: Table, kinds: Mapping[str, np.dtype]) -> Table:
-    """Give a table the columns and types of all."""
+def _read_components(path: Path) -> Table:
+    """Read a component table, with its positions in ICRS."""
+    table = _read(path)
+    name, _, equinox = str(table.meta.get(FRAME_CARD, ICRS.name)).partition(' ')
+    if name != ICRS.name and len(table):
+        own = sky_positions(table, path)
+        at = SkyCoord(own.ra, own.dec, frame=name, **({'equinox': equinox} if equinox else {})).icrs
+        for column, angle in zip(position_columns(table), (at.ra, at.dec), strict=True):
+            table[column] = Column(angle.deg, unit='deg', description=table[column].description)
+        table.meta[FRAME_CARD] = ICRS.name
+    return table
+
+
+READERS = {'components': _read_components, 'sources': _read}
+
+
+def _uniform(table: Table, kinds: Mapping[str, np.dtype], units: Mapping[str, u.UnitBase]) -> Table:
+    """Give a table the columns, types and units of all."""
     uniform = Table(meta=table.meta)
     for name, kind in kinds.items():
         if name not in table.colnames:
@@ -189,6 +227,8 @@ def _uniform(table: Table, kinds: Mapping[str, np.dtype]) -> Table:
             uniform[name] = Column(empty)
             continue
         column = table[name]
-        values = np.asarray(column).astype(str if kind.kind == 'U' else kind)
-        uniform[name] = Column(values, unit=column.unit, description=column.description, meta=column.meta)
+        values, unit = np.asarray(column).astype(str if kind.kind == 'U' else kind), column.unit
+        if unit is not None and unit != units[name] and kind.kind == 'f':
+            values, unit = (unit.to(units[name], values)).astype(kind), units[name]
+        uniform[name] = Column(values, unit=unit, description=column.description, meta=column.meta)
     return uniform

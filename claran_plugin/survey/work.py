@@ -143,6 +143,7 @@ def _associate(pointing: Pointing, settings: Settings, paths: list[Path]) -> pip
             fov=settings.fov,
             look_at_all=settings.look_at_all,
             overwrite_columns=settings.overwrite_columns,
+            own_frame=None if pointing.catalogue else True,
             associator=associator,
         )
         provenance = {**result.provenance, 'CLCMD': settings.command}

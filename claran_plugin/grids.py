@@ -1,0 +1,32 @@
+"""World coordinates of coarser grids."""
+
+import numpy as np
+from astropy.wcs import WCS, Sip
+from numpy.typing import NDArray
+
+
+def coarser_wcs(wcs: WCS, factor: int) -> WCS:
+    """Give the WCS of an image whose pixels are squares of `factor` pixels of another, from its first pixel on."""
+    if wcs.wcs.has_cd():  # astropy's slicing changes the scale in CDELT, which a CD matrix overrides
+        wcs = wcs.deepcopy()
+        matrix = wcs.wcs.cd.copy()
+        del wcs.wcs.cd
+        wcs.wcs.cdelt, wcs.wcs.pc = scale_and_rotation(matrix)
+        wcs.wcs.set()
+    coarse = wcs[::factor, ::factor]
+    if coarse.sip is not None:  # polynomials of pixels, to pixels
+        coarse.sip = Sip(*(_coarser_polynomial(getattr(coarse.sip, part), factor) for part in ('a', 'b', 'ap', 'bp')),
+                         coarse.sip.crpix)  # fmt: skip
+    return coarse
+
+
+def _coarser_polynomial(coefficients: NDArray | None, factor: int) -> NDArray | None:
+    if coefficients is None:
+        return None
+    return coefficients * float(factor) ** (np.add.outer(*[np.arange(len(coefficients))] * 2) - 1)
+
+
+def scale_and_rotation(matrix: NDArray) -> tuple[NDArray, NDArray]:
+    """Divide a CD matrix (2, 2) into CDELT (2,) and PC (2, 2)."""
+    cdelt = np.hypot(*matrix.T) * np.where(np.diagonal(matrix) < 0, -1, 1)
+    return cdelt, matrix / cdelt[:, None]

@@ -1,0 +1,304 @@
+"""Input that is unusual and good: it gives what the usual one gives, or a warning that says what was made of it."""
+
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import FK4, SkyCoord
+from astropy.io import fits
+from astropy.table import Table, vstack
+from astropy.wcs import WCS, Sip
+from known_grouping import KnownAssociator
+from small_field import BEAM_DEG, COMPONENTS, PIXEL_DEG, write_field
+
+from claran_plugin import fits_pixels, pixels
+from claran_plugin.catalogue_reading import read_catalogue, standardise
+from claran_plugin.cli import main
+from claran_plugin.errors import InputError, InputWarning
+from claran_plugin.explanation import explain
+from claran_plugin.footprints import island_components, on_image
+from claran_plugin.grids import coarser_wcs
+from claran_plugin.images import read_image
+from claran_plugin.infrared_images import read_infrared
+from claran_plugin.pipeline import associate
+from claran_plugin.scales import coarser
+from claran_plugin.subjects import Sky
+from claran_plugin.survey import merging, work
+from claran_plugin.survey.listing import Pointing
+
+UNITS = dict(RA='deg', DEC='deg', Total_flux='Jy', Peak_flux='Jy/beam', Maj='deg', Min='deg', PA='deg')
+
+
+@pytest.fixture
+def field(tmp_path):
+    return write_field(tmp_path / 'field.fits')
+
+
+@pytest.fixture(autouse=True)
+def grouping(monkeypatch):
+    """Stands in for the detector everywhere."""
+    for module in ('claran_plugin.pipeline', 'claran_plugin.commands.association', 'claran_plugin.survey.work'):
+        monkeypatch.setattr(f'{module}.Associator', KnownAssociator)
+
+
+def catalogue_of(path, beam=BEAM_DEG):
+    """The components of `write_field`, in PyBDSF's columns and the image's own frame."""
+    x, y, peak, width = COMPONENTS.T
+    ra, dec = WCS(fits.getheader(path)).celestial.wcs_pix2world(x, y, 0)
+    number = np.arange(len(x))
+    table = Table(dict(Source_id=number, Isl_id=number, RA=ra, DEC=dec, E_RA=ra * 0, S_Code=['S'] * len(x)))
+    table['Total_flux'], table['Peak_flux'] = peak * width**2, peak
+    table['Maj'] = table['Min'] = width * beam
+    table['PA'] = 0.0
+    for name, unit in UNITS.items():
+        table[name].unit = unit
+    return table
+
+
+def with_cd(header):
+    """The same header with a CD matrix in place of CDELT."""
+    made = header.copy()
+    for axis in (1, 2):
+        made[f'CD{axis}_{axis}'] = made.pop(f'CDELT{axis}')
+    return made
+
+
+# ---- world coordinates
+
+
+@pytest.mark.parametrize('factor', [2, 3, 8])
+@pytest.mark.parametrize('kind', ['CDELT', 'CD', 'SIP'])
+def test_coarser_pixels_lie_where_the_fine_ones_do(field, kind, factor):
+    header = fits.getheader(field)
+    wcs = WCS(header if kind == 'CDELT' else with_cd(header))
+    if kind == 'SIP':
+        wcs.wcs.ctype = ['RA---TAN-SIP', 'DEC--TAN-SIP']
+        bent = np.zeros((3, 3))
+        bent[2, 0], bent[0, 2], bent[1, 1], bent[0, 1] = 3e-5, -1e-5, 2e-5, 1e-3
+        wcs.sip = Sip(bent, -bent, None, None, wcs.wcs.crpix)
+    xy = np.random.default_rng(0).uniform(0, 250, (10, 2))
+    fine = wcs.all_pix2world(xy, 0)
+    coarse = coarser_wcs(wcs, factor).all_pix2world((xy + 0.5) / factor - 0.5, 0)
+    np.testing.assert_allclose(coarse, fine, atol=1e-3 * PIXEL_DEG)
+    assert wcs.wcs.has_cd() == (kind != 'CDELT')  # it is as it was
+
+
+def test_a_cd_matrix_changes_nothing(field, tmp_path):
+    data, header = fits.getdata(field), fits.getheader(field)
+    fits.writeto(tmp_path / 'cd.fits', data, with_cd(header))
+    fine = header.copy()  # an infrared image with three times as many pixels
+    fine['CDELT1'], fine['CDELT2'] = header['CDELT1'] / 3, header['CDELT2'] / 3
+    fine['CRPIX1'] = fine['CRPIX2'] = 3 * (header['CRPIX1'] - 0.5) + 0.5
+    fits.writeto(tmp_path / 'infrared.fits', np.kron(data, np.ones((3, 3), np.float32)), fine)
+    fits.writeto(tmp_path / 'infrared_cd.fits', np.kron(data, np.ones((3, 3), np.float32)), with_cd(fine))
+    plain, cd = read_image(field), read_image(tmp_path / 'cd.fits')
+    skies = [coarser(coarser(Sky(image))) for image in (plain, cd)]
+    assert skies[0].beam_pix == pytest.approx(skies[1].beam_pix)
+    assert skies[0].field_pix == pytest.approx(skies[1].field_pix)
+    for path in ('infrared.fits', 'infrared_cd.fits'):
+        infrared = read_infrared(tmp_path / path, plain)
+        np.testing.assert_allclose(infrared.data[5:-5, 5:-5], data[5:-5, 5:-5], atol=1e-5)
+
+
+@pytest.mark.parametrize('system', ['J2000', 'fk5', ' J2000.0', 'Fk5 '])
+def test_spellings_of_the_frame(tmp_path, field, system):
+    path = write_field(tmp_path / 'odd.fits', header=dict(RADESYS=system))
+    assert read_image(path).wcs.pixel_to_world(3, 4).separation(read_image(field).wcs.pixel_to_world(3, 4)).arcsec < 0.1
+
+
+def test_an_unknown_frame_is_named(tmp_path):
+    path = write_field(tmp_path / 'odd.fits', header=dict(RADESYS='GAPPT'))
+    with pytest.raises(InputError, match=r"odd.fits: RADESYS is 'GAPPT', which is not known here: set it to ICRS"):
+        read_image(path)
+
+
+def test_a_wide_image_of_1950_has_its_sources_where_they_are(tmp_path):
+    pixel, beam = 0.005, 0.015  # taken as of 2000, all are on the image, too
+    header = dict(RADESYS='FK4', EQUINOX=1950.0, CDELT1=-pixel, CDELT2=pixel, BMAJ=beam, BMIN=beam)
+    path = write_field(tmp_path / 'wide.fits', header=header)
+    table = catalogue_of(path, beam)
+    truth = SkyCoord(table['RA'], table['DEC'], frame=FK4(equinox='B1950')).icrs
+    with pytest.warns(InputWarning, match='own frame, fk4'):
+        result = associate(path, table)
+    found = SkyCoord(result.sources['RA'], result.sources['DEC'])
+    assert truth[2:].match_to_catalog_sky(found)[1].max() < 1 * u.arcsec  # the first two are one source
+    assert result.provenance['CLFRAME'] == 'fk4 B1950.000'
+    assert main(['run', str(path), '-o', str(tmp_path / 'out'), '--no-picture', '--quiet']) == 0
+    sources = Table.read(tmp_path / 'out' / 'wide.sources.fits')
+    found = SkyCoord(sources['RA'], sources['DEC'])
+    assert truth.match_to_catalog_sky(found)[1].max() < 1.5 * u.arcmin
+    assert 'CLFRAME' not in sources.meta
+    assert fits.getheader(tmp_path / 'out' / 'wide.components.fits', 1)['CLFRAME'] == 'fk4 B1950.000'
+
+
+# ---- pixels
+
+
+@pytest.mark.parametrize('in_memory', [True, False])
+def test_margins_of_zeros_are_blank(tmp_path, monkeypatch, in_memory):
+    path = write_field(tmp_path / 'whole.fits')
+    data, header = fits.getdata(path), fits.getheader(path)
+    for name, filling in (('zero', 0.0), ('blank', np.nan)):
+        data[:, 150:] = filling
+        fits.writeto(tmp_path / f'{name}.fits', data, header)
+    if not in_memory:
+        monkeypatch.setattr(fits_pixels, 'MOST_PIXELS_IN_MEMORY', 0)
+        monkeypatch.setattr(fits_pixels, 'BLOCK', 32)
+        monkeypatch.setattr(pixels, 'BLOCK', 32)
+    with pytest.warns(InputWarning, match=r'zero.fits: 4\d% of its pixels are exactly 0, side by side'):
+        zero = read_image(tmp_path / 'zero.fits')
+    blank = read_image(tmp_path / 'blank.fits')
+    np.testing.assert_array_equal(np.asarray(zero.data), np.asarray(blank.data))
+    assert len(island_components(Sky(zero))) == len(island_components(Sky(blank)))
+
+
+def test_zeros_of_a_model_or_of_coarse_numbers_are_no_margin(tmp_path):
+    model = write_field(tmp_path / 'model.fits', noise=0.0)
+    data, header = fits.getdata(model), fits.getheader(model)
+    data[data < 1e-6] = 0
+    fits.writeto(tmp_path / 'cut.fits', data, header)
+    noisy = fits.getdata(write_field(tmp_path / 'noisy.fits'))
+    fits.writeto(tmp_path / 'coarse.fits', np.rint(noisy / 1e-4).astype(np.float32) * 1e-4, header)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', InputWarning)
+        for name in ('cut', 'coarse'):
+            image = read_image(tmp_path / f'{name}.fits')
+            assert np.isfinite(image.data).all()
+            assert (image.data == 0).mean() > 0.05
+
+
+def test_of_a_cube_only_one_plane_is_read(tmp_path, field):
+    data, header = fits.getdata(field), fits.getheader(field)
+    header['CTYPE3'], header['CRVAL3'], header['CDELT3'], header['CRPIX3'] = 'FREQ', 1.4e9, 1e6, 1
+    fits.writeto(tmp_path / 'cube.fits', np.broadcast_to(data, (60, *data.shape)).copy(), header)
+    tracemalloc.start()
+    with pytest.warns(InputWarning, match='256 x 256 x 60 pixels: only the first plane is used'):
+        image = read_image(tmp_path / 'cube.fits')
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(image.data, read_image(field).data)
+    assert peak < 10 * data.nbytes
+
+
+# ---- catalogues
+
+
+def test_islands_numbered_anew_in_each_tile(field):
+    table = catalogue_of(field)
+    expected = associate(field, table).labels.tolist()
+    table['Isl_id'] = [0, 1, 2, 3, 4, 0, 1]
+    with pytest.warns(InputWarning, match='2 islands have components more than 15 beams from the others'):
+        assert associate(field, table).labels.tolist() == expected
+    table['Isl_id'] = [0, 0, 1, 1, 1, 2, 3]  # true islands stay
+    assert on_image(standardise(table), Sky(read_image(field))).island.tolist() == [0, 0, 1, 1, 1, 2, 3]
+
+
+@pytest.mark.parametrize('ending', ['fits', 'csv', 'vot'])
+def test_islands_of_which_some_are_blank(field, tmp_path, ending):
+    table = catalogue_of(field)
+    table['Isl_id'] = [0.0, 0.0] + [np.nan] * 5
+    if ending != 'fits':
+        table['Isl_id'] = np.ma.masked_invalid(table['Isl_id'])
+    table.write(tmp_path / f'cat.{ending}', **({'format': 'votable'} if ending == 'vot' else {}))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # no units in CSV
+        standard = standardise(read_catalogue(tmp_path / f'cat.{ending}'))
+    assert standard['Isl_id'].tolist() == [0, 0] + [-1] * 5
+
+
+@pytest.mark.parametrize(
+    ('column', 'factor', 'said'),
+    [('Maj', 3600, r'column Maj has no unit; in deg its median would be 3\.6e\+03 beams'),
+     ('Peak_flux', 1000, r"column Peak_flux has no unit; in Jy / beam its median would be .* times the image's")],
+)  # fmt: skip
+def test_units_that_cannot_be_those_assumed(field, tmp_path, column, factor, said):
+    table = catalogue_of(field)
+    table[column] = table[column] * factor
+    table.write(tmp_path / 'list.csv')
+    with pytest.raises(InputError, match=rf'list.csv: {said}.*: state its unit'):
+        associate(field, tmp_path / 'list.csv')
+
+
+def test_a_catalogue_of_a_larger_sky(field):
+    table = catalogue_of(field)
+    expected = associate(field, table)
+    strangers = table.copy()
+    strangers['RA'], strangers['Isl_id'] = table['RA'] + 0.5, table['Isl_id'] + 100
+    with pytest.warns(InputWarning, match='7 of its 14 components lie off the image'):
+        result = associate(field, vstack([table, strangers]))
+    assert result.n_fields == expected.n_fields
+    assert result.labels[:7].tolist() == expected.labels.tolist()
+    assert len(result.sources) == len(expected.sources) + 7
+
+
+def test_a_table_of_text_in_fits(field, tmp_path):
+    table = catalogue_of(field)
+    plain = fits.TableHDU.from_columns([
+        fits.Column('Name', 'A8', array=np.array(['β'.encode('ascii', 'replace').decode()] * 7)),
+        *(fits.Column(name, 'E15.7', array=np.asarray(table[name]), unit=unit) for name, unit in UNITS.items()),
+    ])  # fmt: skip
+    fits.HDUList([fits.PrimaryHDU(), plain]).writeto(tmp_path / 'text.fits')
+    assert main(['associate', str(field), str(tmp_path / 'text.fits'), '-o', str(tmp_path / 'out'), '--quiet']) == 0
+    written = Table.read(tmp_path / 'out' / 'field.components.fits')
+    np.testing.assert_allclose(written['Total_flux'], table['Total_flux'], rtol=1e-6)
+    assert written['Assoc'].tolist() == [2, 2, 1, 1, 1, 1, 1]
+
+
+def test_letters_beyond_ascii(tmp_path, capsys):
+    image = write_field(tmp_path / 'Feld ü $x^{2$ 100%.fits')
+    table = catalogue_of(image)
+    table['Note'] = ['β1', *'abcdef']
+    table.write(tmp_path / 'cät.ecsv')
+    assert main(['associate', str(image), str(tmp_path / 'cät.ecsv'), '-o', str(tmp_path / 'öut'), '--quiet']) == 0
+    assert 'escapes stand for other letters in Note' in capsys.readouterr().err
+    written = Table.read(tmp_path / 'öut' / 'Feld ü $x^{2$ 100%.components.fits')
+    assert written['Note'].tolist()[:2] == ['\\u03b21', 'a']
+    assert (tmp_path / 'öut' / 'Feld ü $x^{2$ 100%.png').is_file()
+    name = str(written['Source_Name'][0]).strip()
+    assert explain(tmp_path / 'öut', name).startswith(name)
+
+
+def test_a_byte_order_mark(field, tmp_path):
+    text = '\ufeffRA,DEC,Total_flux\n150.0,30.0,0.01\n'
+    (tmp_path / 'excel.csv').write_text(text, encoding='utf-8')
+    assert read_catalogue(tmp_path / 'excel.csv').colnames == ['RA', 'DEC', 'Total_flux']
+
+
+# ---- surveys
+
+
+def test_images_in_several_frames_and_units(field, tmp_path):
+    at = SkyCoord(150.0, 30.0, unit='deg').galactic
+    cards = dict(CTYPE1='GLON-SIN', CTYPE2='GLAT-SIN', CRVAL1=at.l.deg, CRVAL2=at.b.deg, EQUINOX=None)
+    write_field(tmp_path / 'galactic.fits', header=cards)
+    table = catalogue_of(field)
+    table.write(tmp_path / 'field.cat.fits')
+    own = SkyCoord(table['RA'], table['DEC']).galactic
+    other = table.copy()
+    other['RA'], other['DEC'] = own.l.deg * u.deg, own.b.deg * u.deg
+    strange = catalogue_of(tmp_path / 'galactic.fits')[5:]  # where the image in RA and DEC has nothing
+    other = vstack([other, strange])
+    other['Total_flux'] = other['Total_flux'].to('mJy')
+    other['Isl_id'] = np.arange(len(other))
+    other.write(tmp_path / 'galactic.cat.fits')
+    output = tmp_path / 'out'
+    (output / work.PER_IMAGE).mkdir(parents=True)
+    settings = work.Settings(output=str(output / work.PER_IMAGE))
+    rows = []
+    for name in ('field', 'galactic'):
+        pointing = Pointing(name, str(tmp_path / f'{name}.fits'), str(tmp_path / f'{name}.cat.fits'), '')
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', InputWarning)
+            rows.append(work.process(pointing, settings))
+    assert [row['error'] for row in rows] == ['', '']
+    merged = merging.merge(output, rows)
+    assert (merged.components, merged.left_out) == (9, 7)  # of the second image, where nothing is joined
+    parts = [Table.read(path) for path in sorted((output / 'components.parquet').iterdir())]
+    assert all(part['RA'].unit == u.deg for part in parts)
+    assert all(part['Total_flux'].unit == u.Jy for part in parts)
+    assert parts[1]['Total_flux'].max() < 1
+    strangers = SkyCoord(strange['RA'], strange['DEC'], frame='galactic').icrs
+    found = SkyCoord(parts[1]['RA'], parts[1]['DEC'])
+    assert strangers.match_to_catalog_sky(found)[1].max() < 0.1 * u.arcsec

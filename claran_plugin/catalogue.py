@@ -33,7 +33,7 @@ FLAG_MEANINGS: dict[MorphFlag, str] = {
     MorphFlag.NO_DETECTION: 'no detection claims the source',
     MorphFlag.LOW_PROBABILITY: 'the probability of the morphology is below 0.8',
     MorphFlag.EDGE: 'the source touches the edge of the image',
-    MorphFlag.LARGER_THAN_FIELD: 'the source is larger than the field of view',
+    MorphFlag.LARGER_THAN_FIELD: 'as large as the largest field of view, or larger',
     MorphFlag.NOT_LOOKED_AT: 'isolated and unresolved, hence not shown to the detector',
     MorphFlag.COUNTS_DISAGREE: 'the class and the counts on the image disagree',
     MorphFlag.BLANK_PIXELS: 'there are blank pixels within the source',
@@ -64,7 +64,7 @@ _SHARED = {
             'N_Components', 'i4', None, 'meta.number', 'Components counted on the image, as Radio Galaxy Zoo does'
         ),
         ColumnSpec('N_Peaks', 'i4', None, 'meta.number', 'Brightness peaks counted on the image'),
-        ColumnSpec('Morph_Flag', 'i4', None, 'meta.code.qual', 'Sum of the bits that the COMMENT cards explain'),
+        ColumnSpec('Morph_Flag', 'i4', None, 'meta.code.qual', 'Sum of bits, see the header or docs/columns.md'),
     )
 }
 

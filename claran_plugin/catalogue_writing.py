@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.io.votable import from_table
+from astropy.io.votable.tree import Info
 from astropy.table import Column, QTable, Table
 
 from claran_plugin.catalogue import COMPONENT_COLUMNS, FLAG_MEANINGS, HOST_COLUMNS, SOURCE_COLUMNS, ColumnSpec
@@ -316,13 +318,29 @@ def _undescribed(table: Table) -> Table:
     return plain
 
 
+def _write_votable(table: Table, path: str | Path, notes: Mapping[str, str]) -> None:
+    """Write a table with notes as INFO, which astropy leaves out."""
+    document = from_table(table)
+    document.resources[0].infos.extend(
+        Info(name=name, value=str(value), ID=name.replace(' ', '_')) for name, value in notes.items()
+    )
+    document.to_xml(str(path))
+
+
 def _write_with_astropy(table: Table, path: str | Path, format: str, provenance: Mapping[str, str] | None) -> None:
     plain = Table(table, copy=False)
-    plain.meta = {**plain.meta, **(provenance or {})}
+    flags = {f'Morph_Flag {flag.value}': meaning for flag, meaning in FLAG_MEANINGS.items()}
+    notes = {'RADESYS': 'ICRS', **(provenance or {}), **flags}
+    if FRAME_CARD in notes:  # the user's own columns
+        del notes['RADESYS']
+    plain.meta = {**plain.meta, **notes}
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # units that VOTable does not know are written as they are
         try:
-            plain.write(path, format=format, overwrite=True)
+            if format == 'votable':
+                _write_votable(plain, path, notes)
+            else:
+                plain.write(path, format=format, overwrite=True)
         except (TypeError, ValueError) as err:  # such as arrays in csv, unsigned integers in VOTable
             text = ' '.join(str(err).split())
             raise InputError(f'the catalogue cannot be written as {format} ({text}); choose --format fits') from err

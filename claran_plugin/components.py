@@ -38,6 +38,7 @@ FAULTS = (
     ('cdelt', 'no pixel size that PyBDSF understands', 'write CTYPE, CRVAL, CRPIX and CDELT into the header'),
     ('rms appears to be zero', 'the image is constant or mostly zero', 'blank empty regions with NaN'),
     ('are blanked', 'all pixels are blank', 'check the image'),
+    ('InstanceType', 'an option has a value of the wrong kind', 'check what is given with --pybdsf'),
     ('Cannot open', 'PyBDSF cannot read it', 'give a plain FITS image in the primary HDU'),
 )
 """Text of PyBDSF's own error, what it means, what to do."""

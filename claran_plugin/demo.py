@@ -11,17 +11,12 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from claran_plugin import pipeline
-from claran_plugin.catalogue_writing import (
-    atomic_outputs,
-    check_outputs,
-    output_paths,
-    write_component_table,
-    write_source_table,
-)
+from claran_plugin.catalogue_writing import atomic_outputs, check_outputs
 from claran_plugin.components import from_pybdsf, write_pybdsf_catalogue
 from claran_plugin.evaluation.association_scores import exact_recovery, friends_of_friends, true_source_of, truth_sets
 from claran_plugin.images import beam_pix, pixel_scale, read_image
 from claran_plugin.progress import Log
+from claran_plugin.results import result_paths, write_files
 from claran_plugin.simulation import Field, simulate_field, write_field
 
 NAME = 'demo'
@@ -87,22 +82,15 @@ def run_demo(
     report : str
         The scores as a table.
     paths : list of Path
-        Image, truth, component table, source table and picture.
+        Image, truth, component table, source table, evidence and picture.
 
     Raises
     ------
     InputError
         Where a file exists and may not be overwritten, or the detector is at fault.
     """
-    from claran_plugin.plotting import overlay  # takes a second to import
-
     log = log or Log(quiet=True)
-    paths = [
-        folder / f'{NAME}.fits',
-        folder / f'{NAME}.truth.fits',
-        *output_paths(folder, NAME),
-        folder / f'{NAME}.png',
-    ]
+    paths = [folder / f'{NAME}.fits', folder / f'{NAME}.truth.fits', *result_paths(folder, NAME)]
     check_outputs(paths, overwrite=overwrite)
     log.line("a field of 15' x 15' is simulated")
     field = simulate_field(np.random.default_rng(SEED), fraction_extended=FRACTION_EXTENDED)
@@ -116,9 +104,9 @@ def run_demo(
         catalogue = write_pybdsf_catalogue(img, Path(scratch) / f'{NAME}.fits')
         result = pipeline.associate(radio, catalogue, associator=associator, progress=log.fields)
         provenance = {**result.provenance, 'CLCMD': command_line}
-        write_component_table(result.components, temporary[2], original=catalogue, provenance=provenance)
-        write_source_table(result.sources, temporary[3], provenance=provenance)
-        overlay(result, temporary[4], title='simulated field')
+        write_files(
+            result, temporary[2:], paths[3].name, title='simulated field', original=catalogue, provenance=provenance
+        )
     return report(field, from_pybdsf(img), result.labels), paths
 
 

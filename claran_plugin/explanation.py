@@ -27,6 +27,8 @@ from claran_plugin.pipeline import Association
 from claran_plugin.scales import RARE
 
 ENDING = '.evidence.fits'
+PER_IMAGE = 'per_image'
+"""Folder of the images' own outputs, in that of a survey."""
 TABLE_CARD = 'CLTABLE'
 SAFE = ''.join(chr(code) for code in range(32, 127) if chr(code) not in "%'")
 """What stands for itself in that card."""
@@ -107,22 +109,24 @@ def write_evidence(evidence: Evidence, path: str | Path, sources: str, provenanc
     fits.HDUList([primary, *hdus]).writeto(path)
 
 
-def explain(folder: str | Path, source: str) -> str:
+def explain(folder: str | Path, source: str, image: str | None = None) -> str:
     """Tell why the rows of a source were joined, and what they were not joined to.
 
     Parameters
     ----------
     folder : path
-        Output of ``claran run`` or ``claran associate``.
+        Output of ``claran run``, ``claran associate`` or ``claran survey``.
     source : str
         Its ``Source_Name``, or the end of it, such as ``J120000.0+300000``.
+    image : str, optional
+        Name of the image, where several show the source.
 
     Raises
     ------
     InputError
         Where the folder has no such output, or no or several such sources.
     """
-    sources, evidence, number = _find(Path(folder), source)
+    sources, evidence, number = _find(Path(folder), source, image)
     row = sources[number]
     members: dict[int, set[int]] = {}
     for set_id, member in evidence.members.iterrows('Set_id', 'Row'):
@@ -162,14 +166,17 @@ def explain(folder: str | Path, source: str) -> str:
     return '\n'.join(lines)
 
 
-def _find(folder: Path, source: str) -> tuple[Table, Evidence, int]:
+def _find(folder: Path, source: str, image: str | None) -> tuple[Table, Evidence, int]:
     """Find the tables that have a source, and its row in the source table."""
     if not folder.is_dir():
-        raise InputError(f'{folder}: no such folder; give the output folder of claran run or claran associate')
+        what = 'is a file' if folder.exists() else 'no such folder'
+        raise InputError(f'{folder}: {what}; give the output folder of claran run, associate or survey')
     found = []
     read = 0
-    for path in sorted(folder.glob(f'*{ENDING}')):
-        table = folder / unquote(str(fits.getheader(path).get(TABLE_CARD, '')))
+    for path in sorted([*folder.glob(f'*{ENDING}'), *folder.glob(f'{PER_IMAGE}/*{ENDING}')]):
+        if image is not None and path.name != f'{image}{ENDING}':
+            continue
+        table = path.parent / unquote(str(fits.getheader(path).get(TABLE_CARD, '')))
         if not table.is_file():
             continue
         read += 1
@@ -178,7 +185,11 @@ def _find(folder: Path, source: str) -> tuple[Table, Evidence, int]:
         exact = [k for k, name in enumerate(names) if name == source.strip()]
         found += [(path, sources, k) for k in exact or [k for k, name in enumerate(names) if name.endswith(source)]]
     if not read:
-        raise InputError(f'{folder}: holds no evidence; give the output folder of claran run or claran associate')
+        of_image = f' of an image {image}' if image else ''
+        raise InputError(f'{folder}: holds no evidence{of_image}; give the output folder of claran run or associate')
+    images = [path.name.removesuffix(ENDING) for path, *_ in found]
+    if len(set(images)) == len(found) > 1:
+        raise InputError(f'{folder}: {source!r} is in several images; give one with --image: {", ".join(images)}')
     if len(found) != 1:
         some = f'{len(found)} sources' if found else 'no source'
         raise InputError(f'{folder}: {some} of the name {source!r}; give one Source_Name of the source table, whole')

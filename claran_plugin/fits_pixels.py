@@ -52,7 +52,8 @@ def load_pixels(
         return _load_ccd(source)
     path = Path(source)
     if not path.is_file():
-        raise InputError(f'{path}: no such file: check the path')
+        what = 'is a folder: give a FITS image' if path.is_dir() else 'no such file: check the path'
+        raise InputError(f'{path}: {what}')
     with quiet():
         try:
             with fits.open(path, memmap=False) as hdus:

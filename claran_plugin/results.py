@@ -47,10 +47,26 @@ def write_result(
         Where a file exists and may not be overwritten, or cannot be written.
     """
     with atomic_outputs(paths, overwrite=overwrite) as temporary:
-        write_component_table(result.components, temporary[0], original=original, format=format, provenance=provenance)
-        write_source_table(result.sources, temporary[1], format=format, provenance=provenance)
-        write_evidence(evidence_of(result), temporary[2], paths[1].name, provenance or {})
-        draw(result, temporary[3:], name)
+        write_files(
+            result, temporary, paths[1].name, title=name, original=original, format=format, provenance=provenance
+        )
+
+
+def write_files(
+    result: Association,
+    files: Sequence[Path],
+    sources: str,
+    *,
+    title: str,
+    original: str | Path,
+    format: str = 'fits',
+    provenance: Mapping[str, str] | None = None,
+) -> None:
+    """Write an association to files as they stand, where `sources` is to be the source table's name."""
+    write_component_table(result.components, files[0], original=original, format=format, provenance=provenance)
+    write_source_table(result.sources, files[1], format=format, provenance=provenance)
+    write_evidence(evidence_of(result), files[2], sources, provenance or {})
+    draw(result, files[3:], title)
 
 
 def draw(result: Association, paths: Sequence[Path], name: str) -> None:

@@ -5,13 +5,13 @@
 """
 
 import argparse
-import ast
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from claran_plugin.catalogue_writing import atomic_outputs
+from claran_plugin.commands.options import pybdsf_option
 from claran_plugin.components import Kind, run_pybdsf, write_pybdsf_catalogue
 from claran_plugin.errors import InputError
 from claran_plugin.hooks.op_claran import OpClaran
@@ -46,7 +46,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--frequency', type=float, help='Hz')
     parser.add_argument('--survey', choices=SURVEYS, help='fill in what the header lacks')
     parser.add_argument('--device', help='auto, cpu or cuda:N')
-    parser.add_argument('--pybdsf', nargs='+', default=[], metavar='OPTION=VALUE', help='options of bdsf.process_image')
+    parser.add_argument(
+        '--pybdsf',
+        nargs='+',
+        default=[],
+        type=pybdsf_option,
+        metavar='OPTION=VALUE',
+        help='options of bdsf.process_image',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace files that exist')
     return parser
 
@@ -65,7 +72,7 @@ def main(arguments: Sequence[str] | None = None, *, associate: Callable[..., Any
         paths = [Path(f'{args.catalogue_out}.{kind}.{form}') for kind, form in wanted]
         with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
             image = read_image(args.image, beam=args.beam, frequency=args.frequency, survey=args.survey)
-            img = run_pybdsf(image, **_pybdsf_options(args.pybdsf))
+            img = run_pybdsf(image, **dict(args.pybdsf))
             OpClaran(associate=associate, **options)(img)
             for (kind, form), path in zip(wanted, temporary, strict=True):
                 write_pybdsf_catalogue(img, path, kind, form)
@@ -75,17 +82,6 @@ def main(arguments: Sequence[str] | None = None, *, associate: Callable[..., Any
     for path in paths:
         print(path)
     return 0
-
-
-def _pybdsf_options(pairs: Sequence[str]) -> dict[str, Any]:
-    options = {}
-    for pair in pairs:
-        name, _, value = pair.partition('=')
-        try:
-            options[name] = ast.literal_eval(value)
-        except (SyntaxError, ValueError):
-            options[name] = value
-    return options
 
 
 if __name__ == '__main__':

@@ -21,7 +21,7 @@ from claran_plugin.catalogue import (
     build_source_table,
 )
 from claran_plugin.catalogue_reading import component_table, read_catalogue, standardise
-from claran_plugin.catalogue_writing import FORMATS, atomic_outputs, output_paths, write_tables
+from claran_plugin.catalogue_writing import FORMATS, atomic_outputs, output_paths, write_source_table, write_tables
 from claran_plugin.errors import InputError
 from claran_plugin.morphology import CLASSES
 from claran_plugin.source_properties import source_names
@@ -444,3 +444,26 @@ def test_commands_survive_the_header(text):
     for part in catalogue_writing._cards(command):
         header.add_history(part)
     assert ''.join(fits.Header.fromstring(header.tostring())['HISTORY']) == command
+
+
+@pytest.mark.parametrize('format', ['votable', 'ascii.ecsv'])
+def test_tables_of_other_formats_say_what_flags_mean(tmp_path, format):
+    from astropy.io.votable import parse
+
+    path = tmp_path / f'field.sources{FORMATS[format]}'
+    standard = component_table([(10.0, 5.0)], [1.0], [0.1], [1.0], [(0.01, 0.01, 0)], [0], ['S'])
+    groups = dict(Morphology=['1C_1P'], Morph_Prob=[0.9], P=np.full((1, 6), 0.1), N_Components=[1], N_Peaks=[1])
+    groups |= dict(Morph_Flag=[0], Box=SkyCoord([10.0], [5.0], unit='deg'))
+    groups |= dict(Box_Width=[9] * u.arcsec, Box_Height=[9] * u.arcsec)
+    table = build_source_table(standard, [0], groups)
+    write_source_table(table, path, format=format, provenance={'CLVERS': '1'})
+    if format == 'votable':
+        notes = {info.name: info.value for info in parse(path).resources[0].infos}
+        back = Table.read(path, format='votable')
+    else:
+        back = Table.read(path)
+        notes = back.meta
+    assert notes['RADESYS'] == 'ICRS'
+    assert notes['CLVERS'] == '1'
+    assert notes['Morph_Flag 4'] == 'the source touches the edge of the image'
+    assert back['Morphology'].tolist() == ['1C_1P']

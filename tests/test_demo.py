@@ -13,7 +13,7 @@ from claran_plugin.components import from_pybdsf, run_pybdsf
 from claran_plugin.evaluation.association_scores import exact_recovery
 from claran_plugin.simulation import simulate_field
 
-FILES = ['demo.components.fits', 'demo.fits', 'demo.png', 'demo.sources.fits', 'demo.truth.fits']
+FILES = ['demo.components.fits', 'demo.evidence.fits', 'demo.fits', 'demo.png', 'demo.sources.fits', 'demo.truth.fits']
 
 
 @pytest.fixture(scope='module')

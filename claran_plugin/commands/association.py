@@ -83,7 +83,7 @@ def detect(args: argparse.Namespace) -> None:
 
 def explain(args: argparse.Namespace) -> None:
     """Print why the rows of a source were joined."""
-    print(tell(args.folder, args.source))
+    print(tell(args.folder, args.source, args.image))
 
 
 def _table_paths(args: argparse.Namespace) -> list[Path]:

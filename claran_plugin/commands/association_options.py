@@ -41,8 +41,9 @@ def add_explain(commands: Any) -> None:
     parser = add_command(
         commands, 'explain', 'tell why the rows of a source were joined, and what was weighed', 'association.explain'
     )
-    parser.add_argument('folder', metavar='DIR', help='output of claran run or claran associate')
+    parser.add_argument('folder', metavar='DIR', help='output of claran run, associate or survey')
     parser.add_argument('source', metavar='SOURCE_NAME', help="as in the source table; its end, 'J...', will do")
+    parser.add_argument('--image', metavar='NAME', help='its image, where several show it')
 
 
 def add_detect(commands: Any) -> None:

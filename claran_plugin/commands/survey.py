@@ -6,13 +6,14 @@ from pathlib import Path
 
 from claran_plugin.catalogue_writing import check_outputs, remove_leftovers
 from claran_plugin.errors import InputError
+from claran_plugin.explanation import PER_IMAGE
 from claran_plugin.progress import Log
 from claran_plugin.results import result_paths
 from claran_plugin.survey.cluster import process_all
 from claran_plugin.survey.listing import read_list
 from claran_plugin.survey.manifest import Manifest
 from claran_plugin.survey.merging import TABLES, merge
-from claran_plugin.survey.work import DONE, FAILED, PER_IMAGE, Settings
+from claran_plugin.survey.work import DONE, FAILED, Settings
 
 NOT_OF_THE_RESULT = {
     '-o': 1,

@@ -40,7 +40,8 @@ def read_list(path: str | Path) -> list[Pointing]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f'{path}: no such file; give a list of images')
+        what = 'is a folder' if path.is_dir() else 'no such file'
+        raise InputError(f'{path}: {what}; give a list of images')
     rows = _lines(path) if path.suffix.lower() in PLAIN else _table(path)
     if not rows:
         raise InputError(f'{path}: lists no image')
@@ -91,7 +92,8 @@ def _table(path: Path) -> list[dict[str, str]]:
         table = Table.read(path, converters={'*': [str]}) if path.suffix.lower() == '.csv' else Table.read(path)
     except Exception as err:
         raise InputError(
-            f'{path}: not a table that astropy reads ({type(err).__name__}); give CSV, ECSV, FITS or VOTable'
+            f'{path}: not a table that astropy reads ({type(err).__name__}); give a table of images as CSV, ECSV, '
+            f'FITS or VOTable, or a text file ({", ".join(sorted(p for p in PLAIN if p))}) with an image on each line'
         ) from err
     if 'image' not in table.colnames:
         raise InputError(f'{path}: no column "image"; it has {", ".join(table.colnames)}')

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from claran_plugin.catalogue_reading import position_columns, sky_positions, standardise, table_hdu
 from claran_plugin.catalogue_writing import FRAME_CARD, output_paths
 from claran_plugin.errors import InputWarning
+from claran_plugin.explanation import PER_IMAGE
 from claran_plugin.survey.overlaps import Shown, repeated_sources
-from claran_plugin.survey.work import PER_IMAGE, Row
+from claran_plugin.survey.work import Row
 
 TABLES = ('components', 'sources')
 COMPONENTS_IN_MEMORY = 2_000_000

@@ -25,8 +25,6 @@ from claran_plugin.survey.listing import Pointing
 
 Row = dict[str, Any]
 DONE, FAILED = 'done', 'failed'
-PER_IMAGE = 'per_image'
-"""Folder of the images' own outputs, in that of the survey."""
 
 
 @dataclass(frozen=True)

@@ -148,11 +148,11 @@ def associate(
         loading = pool.submit(associator.load)
         sky = Sky(radio, near_infrared, field_arcsec=fov)
         components = on_image(standard, sky, name)
+        is_seen = on_sight(components, sky)
         skipped: NDArray = np.zeros(len(standard), bool)
         if not look_at_all:
             widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(radio)
-            skipped = isolated(components.xy, widths, standard['Peak_flux'].value, sky)
-        is_seen = on_sight(components, sky)
+            skipped = isolated(components.xy, widths, standard['Peak_flux'].value, sky) & is_seen
         centres = choose_fields(sky, components, ~skipped & is_seen)
         loading.result()
     looked = associator.partition(sky, components, centres, progress)

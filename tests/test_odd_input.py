@@ -232,6 +232,7 @@ def test_a_catalogue_of_a_larger_sky(field):
     assert result.n_fields == expected.n_fields
     assert result.labels[:7].tolist() == expected.labels.tolist()
     assert len(result.sources) == len(expected.sources) + 7
+    assert (result.components['Morph_Flag'][7:] & 1).all()
 
 
 def test_a_table_of_text_in_fits(field, tmp_path):

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from astropy import units as u
 from astropy.io import fits
 from astropy.io.votable import from_table
 from astropy.io.votable.tree import Info
-from astropy.table import Column, QTable, Table
+from astropy.table import Column, MaskedColumn, QTable, Table
+from astropy.table.column import BaseColumn
 
 from claran_plugin.catalogue import COMPONENT_COLUMNS, FLAG_MEANINGS, HOST_COLUMNS, SOURCE_COLUMNS, ColumnSpec
 from claran_plugin.catalogue_reading import table_hdu
@@ -227,10 +229,12 @@ def _binary_table(path: str | Path) -> int | None:
 
 def _in_ascii(table: Table, path: Path | str) -> Table:
     """Put escapes for letters that FITS cannot hold."""
-    odd = [name for name in table.colnames if table[name].dtype.kind == 'U' and not all(map(str.isascii, table[name]))]
+    texts = {name: table[name] for name in table.colnames if getattr(table[name], 'dtype', np.dtype(int)).kind == 'U'}
+    odd = [name for name, column in texts.items() if not all(map(str.isascii, np.asarray(column).ravel().tolist()))]
     for name in odd:
-        texts = [str(text).encode('ascii', 'backslashreplace').decode() for text in table[name]]
-        table[name] = Column(texts, unit=table[name].unit)
+        escaped = np.char.encode(np.asarray(texts[name]), 'ascii', 'backslashreplace').astype(str)
+        mask = getattr(texts[name], 'mask', None)
+        table[name] = Column(escaped) if mask is None else MaskedColumn(escaped, mask=mask)
     if odd:
         warnings.warn(
             f'{Path(path).name}: FITS holds ASCII only: escapes stand for other letters in {", ".join(odd)}; '
@@ -320,10 +324,11 @@ def _undescribed(table: Table) -> Table:
 
 def _write_votable(table: Table, path: str | Path, notes: Mapping[str, str]) -> None:
     """Write a table with notes as INFO, which astropy leaves out."""
+    mixed = table.columns.not_isinstance((BaseColumn, u.Quantity))
+    if mixed:
+        raise ValueError(f'{", ".join(column.info.name for column in mixed)}: no plain columns')
     document = from_table(table)
-    document.resources[0].infos.extend(
-        Info(name=name, value=str(value), ID=name.replace(' ', '_')) for name, value in notes.items()
-    )
+    document.resources[0].infos.extend(Info(name=name, value=str(value)) for name, value in notes.items())
     document.to_xml(str(path))
 
 

@@ -15,6 +15,7 @@ from astropy.nddata import CCDData
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS, FITSFixedWarning, WcsError
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from claran_plugin.celestial import check_frame
 from claran_plugin.errors import InputError, InputWarning
@@ -27,10 +28,12 @@ _FROM_PRIMARY = ('BUNIT', 'BMAJ', 'BMIN', 'BPA', 'RESTFRQ', 'RESTFREQ', 'FREQ', 
 _READ_ERRORS = (OSError, EOFError, ValueError, TypeError, IndexError, KeyError, RuntimeError, zlib.error, VerifyError)
 MOST_PIXELS_IN_MEMORY = 2**26
 """A larger image (256 MiB) is read window by window."""
-MOST_BLOCKS = 100
-"""Blocks of such an image in which margins of zeros are looked for, about."""
-LEAST_ZEROS, ZEROS_BESIDE, LEAST_NEGATIVE = 0.01, 0.8, 0.05
-"""Share of zeros from which on they may be margins; of these with one beside them; of the rest that is negative."""
+ZERO_SIDE = 9
+"""Side of the squares of zeros that are no image, pixels."""
+LEAST_MARGIN, MOST_ZEROS = 0.01, 0.002
+"""Share of such squares from which on they are taken so, and of zeros beside them up to which."""
+MOST_BLOCKS, MOST_SAMPLES = 100, 1_000_000
+"""Blocks of a large image that are looked at for that, and pixels, about."""
 
 
 @contextmanager
@@ -175,42 +178,68 @@ def scaled(data: NDArray | WindowedPixels, scale: float) -> NDArray | WindowedPi
 def without_zero_margins(data: NDArray | WindowedPixels, name: str) -> NDArray | WindowedPixels:
     """Set zeros to NaN, in place where they are in memory, where an image is filled up with them.
 
-    That is so where they lie side by side while the rest has noise, that is, negative pixels, too.
+    That is so where there are whole squares of them, while the rest has hardly any and is noise for the most part.
 
     Warns
     -----
     InputWarning
     """
+    blocks = [(slice(0, data.shape[0]), slice(0, data.shape[1]))]
     if isinstance(data, WindowedPixels):
-        every = max(int(np.sqrt(data.size / MOST_BLOCKS) / BLOCK), 1)
-        corners = [
-            (y, x) for y in range(0, data.shape[0], every * BLOCK) for x in range(0, data.shape[1], every * BLOCK)
-        ]
-        sample = [data[y : y + BLOCK, x : x + BLOCK] for y, x in corners]
-    else:
-        sample = [data]
-    zero = [part == 0 for part in sample]
-    n_zero, n_pixels = sum(int(part.sum()) for part in zero), sum(part.size for part in zero)
-    if n_zero < LEAST_ZEROS * n_pixels:
-        return data
-    beside = sum(int((part[:, 1:] & part[:, :-1]).sum()) for part in zero)
-    below = sum(int((part < 0).sum()) for part in sample)
-    n_other = sum(int(np.isfinite(part).sum()) for part in sample) - n_zero
-    if not n_other or beside < ZEROS_BESIDE * n_zero or below < LEAST_NEGATIVE * n_other:
+        every = BLOCK * max(int(np.ceil(np.sqrt(data.size / MOST_BLOCKS) / BLOCK)), 1)
+        ny, nx = data.shape
+        blocks = [(slice(y, y + BLOCK), slice(x, x + BLOCK)) for y in range(0, ny, every) for x in range(0, nx, every)]
+    n_pixels = n_margin = n_zero = 0
+    rest = []
+    for ys, xs in blocks:
+        part = data[ys, xs]
+        around = _around_squares_of_zeros(part)
+        others = part[~around & np.isfinite(part)]
+        n_pixels += part.size
+        n_margin += int((around & (part == 0)).sum())
+        n_zero += int((others == 0).sum())
+        rest.append(others[:: max(others.size * len(blocks) // MOST_SAMPLES, 1)])
+    if n_margin < LEAST_MARGIN * n_pixels or n_zero > MOST_ZEROS * n_pixels or not _is_noise(np.concatenate(rest)):
         return data
     warnings.warn(
-        f'{name}: {n_zero / n_pixels:.0%} of its pixels are exactly 0, side by side: they are taken to be blank',
+        f'{name}: {n_margin / n_pixels:.0%} of its pixels are squares of zeros: they are taken to be blank',
         InputWarning,
         stacklevel=3,
     )
-    if isinstance(data, WindowedPixels):
-        return WindowedPixels(data.shape, lambda ys, xs: _zeros_blank(data[ys, xs]))
-    return _zeros_blank(data)
+    if not isinstance(data, WindowedPixels):
+        data[_around_squares_of_zeros(data) & (data == 0)] = np.nan
+        return data
+    pixels = data
+
+    def read(ys: slice, xs: slice) -> NDArray:
+        low_y, low_x = max(ys.start - 2 * ZERO_SIDE, 0), max(xs.start - 2 * ZERO_SIDE, 0)
+        wide = pixels[low_y : ys.stop + 2 * ZERO_SIDE, low_x : xs.stop + 2 * ZERO_SIDE]
+        wide[_around_squares_of_zeros(wide) & (wide == 0)] = np.nan
+        return wide[ys.start - low_y :, xs.start - low_x :][: ys.stop - ys.start, : xs.stop - xs.start]
+
+    return WindowedPixels(pixels.shape, read)
 
 
-def _zeros_blank(pixels: NDArray) -> NDArray:
-    pixels[pixels == 0] = np.nan
-    return pixels
+def _around_squares_of_zeros(pixels: NDArray) -> NDArray:
+    """Find the pixels (ny, nx) in a square of zeros or up to its side beyond one; off the image, all are zero."""
+    zero = pixels == 0
+    if not zero.any():
+        return zero
+    found = zero.astype(np.uint8)
+    for axis in (0, 1):
+        found = ndimage.minimum_filter1d(found, ZERO_SIDE, axis=axis, mode='constant', cval=1)
+    for axis in (0, 1):
+        found = ndimage.maximum_filter1d(found, 3 * ZERO_SIDE, axis=axis, mode='constant', cval=0)
+    return found > 0
+
+
+def _is_noise(values: NDArray) -> bool:
+    """Tell whether most of some values are Gaussian noise: as many below zero as above, and a quarter close to it."""
+    if not values.size:
+        return False
+    below, size = float((values < 0).mean()), np.abs(values)
+    close = float((size < np.median(size) / 2).mean())  # 0.264 of a Gaussian
+    return 0.25 < below < 0.75 and 0.18 < close < 0.36
 
 
 def _check_windows(pixels: WindowedPixels, name: str) -> None:
@@ -241,7 +270,8 @@ def _warn_of_planes(shape: tuple[int, ...], keep: list[int], name: str) -> None:
 def _first_plane(hdu: fits.ImageHDU, keep: list[int]) -> NDArray:
     """Read the first plane of all axes but two, as native float32 in C order."""
     has_planes = any(n > 1 for axis, n in enumerate(hdu.shape) if axis not in keep)
-    pixels = hdu.section if has_planes else hdu.data  # a section is read by itself, but row by row
+    # A section is read by itself, but run by run: pixel by pixel where the planes' axis is the first.
+    pixels = hdu.section if has_planes and keep == [len(hdu.shape) - 2, len(hdu.shape) - 1] else hdu.data
     plane = pixels[tuple(slice(None) if axis in keep else 0 for axis in range(len(hdu.shape)))]
     return np.array(plane, np.float32, order='C')
 

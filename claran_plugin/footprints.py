@@ -1,12 +1,14 @@
 """Where components lie on the image: the standard table -> pixels, shapes and islands."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable, Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from claran_plugin.boxes import boxes_around
@@ -92,7 +94,7 @@ def _check_assumed(standard: QTable, xy: NDArray, inside: NDArray, sky: Sky, nam
     remedy = 'state its unit, as FITS, VOTable and ECSV can, or convert it'
     if 'Maj' in assumed:
         beams = float(np.nanmedian(standard['Maj'].to_value(u.arcsec)[inside])) / sky.beam_pix / pixel_scale(sky.radio)
-        if beams > MOST_BEAMS:
+        if beams > MOST_BEAMS and 0.2 < beams / 3600 < MOST_BEAMS:  # which arcsec would explain
             column, unit = assumed['Maj']
             raise InputError(
                 f'{name}: column {column} has no unit; in {unit} its median would be {beams:.3g} beams: {remedy}'
@@ -113,21 +115,31 @@ def _check_assumed(standard: QTable, xy: NDArray, inside: NDArray, sky: Sky, nam
 def _connected(components: Components, sky: Sky, name: str) -> NDArray:
     """Number islands (n,) anew where components of one are farther apart than any island's.
 
-    So they are where lists of several images, each with islands from 0 on, have been put together.
+    So they are where lists of several images, each with islands from 0 on, have been put together. What lies on one
+    island of the image's emission stays one, however far apart its components are.
     """
     boxes = outlines(components)
-    island = components.island.copy()
     gap = MOST_GAP_BEAMS * sky.beam_pix
-    unused, n_divided = island.max(initial=0) + 1, 0
-    for members in members_of(components.island).values():
-        own = boxes[members]
-        if len(members) < 2 or (own[:, :2].max(axis=0) - own[:, 2:].min(axis=0)).max() <= gap:
-            continue
-        apart = np.maximum(own[:, None, :2] - own[None, :, 2:], own[None, :, :2] - own[:, None, 2:]).max(axis=2)
-        number, part = connected_components(apart <= gap, directed=False)
-        island[np.asarray(members)[part > 0]] = unused + part[part > 0] - 1
-        unused += number - 1
-        n_divided += number > 1
+    wide = {
+        number: np.asarray(members)
+        for number, members in members_of(components.island).items()
+        if np.any(boxes[members, :2].max(axis=0) - boxes[members, 2:].min(axis=0) > gap)
+    }
+    parts = {number: _clusters(boxes[members], gap) for number, members in wide.items()}
+    doubted = [number for number, part in parts.items() if part.any()]
+    island = components.island.copy()
+    if not doubted:
+        return island
+    rows = np.concatenate([wide[number] for number in doubted])
+    emission = dict(zip(rows.tolist(), islands_of(components.xy[rows], sky).tolist(), strict=True))
+    unused, n_divided = int(island.max(initial=0)) + 1, 0
+    for number in doubted:
+        members = wide[number]
+        lying_on = np.array([emission[member] for member in members.tolist()])
+        apart = _united(parts[number], lying_on)
+        island[members[apart > 0]] = unused + apart[apart > 0] - 1
+        unused += int(apart.max())
+        n_divided += bool(apart.any())
     if n_divided:
         warnings.warn(
             f'{name}: {n_divided} islands have components more than {MOST_GAP_BEAMS:g} beams from the others, as in '
@@ -136,6 +148,38 @@ def _connected(components: Components, sky: Sky, name: str) -> NDArray:
             stacklevel=4,
         )
     return island
+
+
+def _clusters(boxes: NDArray, gap: float) -> NDArray:
+    """Number clusters (n,) of boxes (n, 4): those closer than `gap` are of one, those twice as far are not."""
+    # Boxes that are wider by half the gap all round share a cell of the plane where they overlap.
+    first = np.floor((boxes[:, :2] - gap / 2) / gap).astype(int)
+    last = np.floor((boxes[:, 2:] + gap / 2) / gap).astype(int)
+    cells: dict[tuple[int, int], int] = {}
+    pairs = [
+        (row, cells.setdefault((x, y), len(cells)))
+        for row, (low, high) in enumerate(zip(first.tolist(), last.tolist(), strict=True))
+        for x in range(low[0], high[0] + 1)
+        for y in range(low[1], high[1] + 1)
+    ]
+    return _joined_by(pairs, len(boxes), len(cells))
+
+
+def _united(part: NDArray, lying_on: NDArray) -> NDArray:
+    """Number parts (n,) anew, those with members on one island of emission (n,; -1 for none) as one."""
+    n = int(part.max()) + 1
+    on = lying_on >= 0
+    pairs = set(zip(part[on].tolist(), lying_on[on].tolist(), strict=True))
+    return _joined_by(sorted(pairs), n, int(lying_on.max(initial=0)) + 1)[part]
+
+
+def _joined_by(pairs: Sequence[tuple[int, int]], n: int, n_places: int) -> NDArray:
+    """Number n things so that those that share a place, of which pairs (thing, place) tell, have one number."""
+    thing, place = np.array(pairs, int).reshape(-1, 2).T
+    size = n + n_places
+    graph = coo_array((np.ones(len(thing)), (thing, n + place)), shape=(size, size))
+    number = connected_components(graph, directed=False)[1][:n]
+    return np.unique(number, return_inverse=True)[1]
 
 
 def islands_of(xy: NDArray, sky: Sky) -> NDArray:

@@ -172,8 +172,10 @@ def _draw_pixels(axis: WCSAxes, pixels: NDArray, norm: ImageNormalize) -> None:
     colours[blank, :3] = GROUND
     colours[..., 3] = 255
     # As `axis.imshow` does it, which would draw the image itself.
-    image = _Pixels(axis, extent=(-0.5, pixels.shape[1] - 0.5, -0.5, pixels.shape[0] - 0.5), origin='lower')
+    extent = (-0.5, pixels.shape[1] - 0.5, -0.5, pixels.shape[0] - 0.5)
+    image = _Pixels(axis, extent=extent, origin='lower')
     image.set_data(colours)
+    axis.set(xlim=extent[:2], ylim=extent[2:])  # nothing that is drawn later changes them
     image.set_clip_path(axis.patch)
     axis.set_aspect('equal')
     axis.add_image(image)

@@ -1,4 +1,5 @@
 import os
+import re
 
 import numpy as np
 import pytest
@@ -464,6 +465,8 @@ def test_tables_of_other_formats_say_what_flags_mean(tmp_path, format):
         back = Table.read(path)
         notes = back.meta
     assert notes['RADESYS'] == 'ICRS'
+    marks = re.findall(r' ID="([^"]*)"', path.read_text())
+    assert len(marks) == len(set(marks))
     assert notes['CLVERS'] == '1'
     assert notes['Morph_Flag 4'] == 'the source touches the edge of the image'
     assert back['Morphology'].tolist() == ['1C_1P']

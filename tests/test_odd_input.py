@@ -148,7 +148,7 @@ def test_margins_of_zeros_are_blank(tmp_path, monkeypatch, in_memory):
         monkeypatch.setattr(fits_pixels, 'MOST_PIXELS_IN_MEMORY', 0)
         monkeypatch.setattr(fits_pixels, 'BLOCK', 32)
         monkeypatch.setattr(pixels, 'BLOCK', 32)
-    with pytest.warns(InputWarning, match=r'zero.fits: 4\d% of its pixels are exactly 0, side by side'):
+    with pytest.warns(InputWarning, match=r'zero.fits: 4\d% of its pixels are squares of zeros'):
         zero = read_image(tmp_path / 'zero.fits')
     blank = read_image(tmp_path / 'blank.fits')
     np.testing.assert_array_equal(np.asarray(zero.data), np.asarray(blank.data))
@@ -161,10 +161,11 @@ def test_zeros_of_a_model_or_of_coarse_numbers_are_no_margin(tmp_path):
     data[data < 1e-6] = 0
     fits.writeto(tmp_path / 'cut.fits', data, header)
     noisy = fits.getdata(write_field(tmp_path / 'noisy.fits'))
-    fits.writeto(tmp_path / 'coarse.fits', np.rint(noisy / 1e-4).astype(np.float32) * 1e-4, header)
+    fits.writeto(tmp_path / 'coarse.fits', np.rint(noisy / 2e-4).astype(np.float32) * 2e-4, header)
+    fits.writeto(tmp_path / 'masked.fits', np.where(np.abs(noisy) < 2e-4, 0, noisy).astype(np.float32), header)
     with warnings.catch_warnings():
         warnings.simplefilter('error', InputWarning)
-        for name in ('cut', 'coarse'):
+        for name in ('cut', 'coarse', 'masked'):
             image = read_image(tmp_path / f'{name}.fits')
             assert np.isfinite(image.data).all()
             assert (image.data == 0).mean() > 0.05
@@ -194,6 +195,29 @@ def test_islands_numbered_anew_in_each_tile(field):
         assert associate(field, table).labels.tolist() == expected
     table['Isl_id'] = [0, 0, 1, 1, 1, 2, 3]  # true islands stay
     assert on_image(standardise(table), Sky(read_image(field))).island.tolist() == [0, 0, 1, 1, 1, 2, 3]
+
+
+def test_an_island_with_a_hole_among_its_components_stays_one(tmp_path):
+    path = write_field(tmp_path / 'bridge.fits')
+    data, header = fits.getdata(path), fits.getheader(path)
+    data[98:103, 20:240] += 2e-3
+    fits.writeto(path, data, header, overwrite=True)
+    table = catalogue_of(path)[:3]
+    table['RA'], table['DEC'] = WCS(header).wcs_pix2world([20.0, 239.0, 130.0], [100.0, 100.0, 160.0], 0)
+    table['Isl_id'] = [4, 4, 4]  # the third is of another list
+    with pytest.warns(InputWarning, match='1 islands have components'):
+        island = on_image(standardise(table), Sky(read_image(path))).island
+    assert island[0] == island[1] != island[2]
+
+
+def test_many_components_of_one_number(field):
+    table = vstack([catalogue_of(field)] * 1500)
+    table['Isl_id'] = 0
+    rng = np.random.default_rng(0)
+    table['RA'], table['DEC'] = 150 + rng.uniform(-20, 20, len(table)), 30 + rng.uniform(-20, 20, len(table))
+    table['RA'][:7], table['DEC'][:7] = catalogue_of(field)['RA'], catalogue_of(field)['DEC']
+    with pytest.warns(InputWarning):
+        assert len(set(on_image(standardise(table), Sky(read_image(field))).island.tolist())) > 5000
 
 
 @pytest.mark.parametrize('ending', ['fits', 'csv', 'vot'])
@@ -251,12 +275,12 @@ def test_a_table_of_text_in_fits(field, tmp_path):
 def test_letters_beyond_ascii(tmp_path, capsys):
     image = write_field(tmp_path / 'Feld ü $x^{2$ 100%.fits')
     table = catalogue_of(image)
-    table['Note'] = ['β1', *'abcdef']
+    table['Note'] = np.ma.masked_equal(['β1', *'abcdef'], 'c')
     table.write(tmp_path / 'cät.ecsv')
     assert main(['associate', str(image), str(tmp_path / 'cät.ecsv'), '-o', str(tmp_path / 'öut'), '--quiet']) == 0
     assert 'escapes stand for other letters in Note' in capsys.readouterr().err
     written = Table.read(tmp_path / 'öut' / 'Feld ü $x^{2$ 100%.components.fits')
-    assert written['Note'].tolist()[:2] == ['\\u03b21', 'a']
+    assert written['Note'].tolist()[:4] == ['\\u03b21', 'a', 'b', '']
     assert (tmp_path / 'öut' / 'Feld ü $x^{2$ 100%.png').is_file()
     name = str(written['Source_Name'][0]).strip()
     assert explain(tmp_path / 'öut', name).startswith(name)

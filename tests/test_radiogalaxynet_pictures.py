@@ -8,6 +8,7 @@ from PIL import Image
 from radiogalaxynet_files import write_radiogalaxynet
 
 from claran_plugin.cli import main
+from claran_plugin.datasets.radiogalaxynet import annotated_images
 from claran_plugin.datasets.radiogalaxynet_pictures import make_pictures
 from claran_plugin.errors import InputError
 
@@ -85,3 +86,10 @@ def test_one_iteration_of_training_and_its_score(published, tmp_path, require_de
     assert {'coco/bbox_mAP_50', 'coco/FR-I_precision'} <= set(runner.message_hub.log_scalars) | {
         key.removeprefix('val/') for key in runner.message_hub.log_scalars
     }
+
+
+def test_a_truncated_picture_is_named(published, tmp_path):
+    path = next(published.rglob('radio/a.png'))
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r'a\.png: missing, truncated or no picture'):
+        next(annotated_images(path.parent.parent))

@@ -72,7 +72,7 @@ def test_one_source_decides_over_its_subject(tmp_path):
 
 
 def test_random_split(tmp_path):
-    subjects = catalogue(tmp_path, *(Subject(f'FIRSTJ1000{k:02d}.0+200000', SUBJECTS[0].sources) for k in range(50)))
+    subjects = catalogue(tmp_path, *(Subject(f'FIRSTJ10{k:02d}00.0+200000', SUBJECTS[0].sources) for k in range(50)))
     split = random_split(subjects, 7, 0.3)
     assert (len(split.training), len(split.testing), split.by) == (35, 15, 7)
     assert sorted(s.name for s in split.all) == sorted(s.name for s in subjects)
@@ -80,6 +80,39 @@ def test_random_split(tmp_path):
     assert {s.name for s in random_split(subjects[::-1], 7, 0.3).testing} == names
     assert {s.name for s in random_split(subjects, 8, 0.3).testing} != names
     assert not random_split(subjects, 7, 0.0).testing
+
+
+def test_overlapping_fields_are_in_one_set(tmp_path):
+    pairs = [f'FIRSTJ10{k:02d}{second}.0+200000' for k in range(20) for second in ('00', '11')]  # 2.6' apart
+    subjects = catalogue(tmp_path, *(Subject(name, SUBJECTS[0].sources) for name in pairs))
+    split = random_split(subjects, 3, 0.5)
+    assert len(split.testing) == 20
+    assert not {s.name[:10] for s in split.testing} & {s.name[:10] for s in split.training}
+
+
+def test_numbers_that_are_none(tmp_path, folders, capsys):
+    text = Path(folders[0]).read_text().splitlines()
+    cells = text[1].split(',')
+    cells[6] = 'nan'
+    bad = tmp_path / 'bad.csv'
+    bad.write_text('\n'.join([text[0], ','.join(cells), *text[2:]]) + '\n')
+    assert run(bad, '-o', tmp_path / 'out') == 1
+    assert cells[1] in (said := capsys.readouterr().err)
+    assert 'ang_extent' in said
+
+
+def test_a_folder_behind_a_link(folders, tmp_path):
+    (tmp_path / 'far' / 'away').mkdir(parents=True)
+    (tmp_path / 'link').symlink_to(tmp_path / 'far' / 'away')
+    assert run(folders[0], '--images', folders[1], '-o', tmp_path / 'link' / 'out') == 0
+    listing = json.loads((tmp_path / 'link' / 'out' / 'train.json').read_text())
+    assert all((tmp_path / 'link' / 'out' / image['file_name']).is_file() for image in listing['images'])
+
+
+def test_one_folder_cannot_hold_both_kinds(folders, tmp_path, capsys):
+    assert run(folders[0], '--images', folders[1], '--infrared', folders[1], '-o', tmp_path / 'out') == 1
+    assert 'both radio and infrared images; give them in two folders' in capsys.readouterr().err
+    assert run(folders[0], '--images', folders[1], '-o', tmp_path / 'out') == 0  # nothing stands in the way
 
 
 def test_published_split_must_be_in_the_catalogue(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from claran_plugin.cli import main
-from claran_plugin.errors import InputError
+from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.evaluation import learning_curves
 from claran_plugin.evaluation.learning_curves import read_losses
 
@@ -216,3 +216,17 @@ def test_pybdsf_s_users_do_not_load_the_training_hooks():
     code = "import sys, claran_plugin.hooks; print(sorted({'torch', 'mmengine'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=Path.home())
     assert done.stdout.strip() == '[]'
+
+
+def test_losses_that_are_not_finite_are_left_out(tmp_path):
+    run = run_folder(tmp_path)
+    path = run / learning_curves.FILE
+    lines = path.read_text().splitlines()
+    whole = read_losses(run)
+    lines[2] = ','.join([lines[2].split(',')[0], *['inf'] * (len(lines[2].split(',')) - 1)])
+    path.write_text('\n'.join(lines) + '\n')
+    with pytest.warns(InputWarning, match='1 losses are not finite and left out'):
+        samples = read_losses(run)
+    assert len(samples) == len(whole) - 1
+    learning_curves.draw_learning_curves({'run': samples}, tmp_path / 'curves.png')
+    learning_curves.draw_parts({'run': samples}, tmp_path / 'parts.png')

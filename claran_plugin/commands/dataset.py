@@ -20,8 +20,10 @@ def pack(args: argparse.Namespace) -> None:
     """Pack labelled and simulated images into a training set."""
     if bool(args.first) != bool(args.rgz):
         args.usage_error('--first and --rgz go together')
-    if not (args.first or args.fr or args.radiogalaxynet or args.simulate):
-        args.usage_error('nothing to pack: give at least one of --first, --fr, --radiogalaxynet and --simulate')
+    if not (args.first or args.fr or args.radiogalaxynet or args.simulate or args.simulate_coarse):
+        args.usage_error(
+            'nothing to pack: give at least one of --first, --fr, --radiogalaxynet, --simulate and --simulate-coarse'
+        )
     log = Log(args.quiet)
     counts = pack_dataset(
         args.output,
@@ -56,7 +58,7 @@ def rgz(args: argparse.Namespace) -> None:
     split = published_split(chosen) if args.split == 'published' else random_split(chosen, args.seed, args.test_share)
     log.line(f'{len(chosen)} of {len(subjects)} subjects selected')
     tables = dict(folder=folder, min_consensus=args.min_consensus, overwrite=overwrite)
-    text = tabulate(subjects, split, **tables)
+    more = ''
     if args.images:
         imaged, measured = make_dataset(
             split,
@@ -68,11 +70,12 @@ def rgz(args: argparse.Namespace) -> None:
             overwrite=overwrite,
             log=log,
         )
-        text += f'\nWith images:\n\n{tabulate(imaged.all, imaged, suffix=IMAGED, **tables)}'
+        more = f'\nWith images:\n\n{tabulate(imaged.all, imaged, suffix=IMAGED, **tables)}'
         log.line(
             f'{len(imaged.training)} training and {len(imaged.testing)} testing subjects, '
             f'{measured.n_taken_over} taken over from an earlier run; {len(measured.rejected)} lines in rejected.csv'
         )
+    text = tabulate(subjects, split, **tables) + more  # last, as files that are there need --overwrite
     if not args.quiet:
         print(f'\n{text}')
         print(f'{folder}  {log.seconds():.1f} s')

@@ -112,14 +112,16 @@ def annotated_images(directory: Path, limit: int | None = None) -> Iterator[Anno
     path = directory / 'annotations.json'
     if not path.is_file():
         raise InputError(f'{path}: not found; expected the COCO annotations of RadioGalaxyNET in this folder')
-    listing = json.loads(path.read_text())
+    try:
+        listing = json.loads(path.read_text())
+    except ValueError as err:
+        raise InputError(f'{path}: not readable JSON ({err}); fetch it again') from err
     by_image = defaultdict(list)
     for annotation in listing['annotations']:
         by_image[annotation['image_id']].append(annotation)
     for image in listing['images'][:limit]:
         annotations = by_image[image['id']]
-        with Image.open(directory / 'radio' / image['file_name']) as opened:
-            stretched = np.asarray(opened).astype(float)
+        stretched = _read_picture(directory / 'radio' / image['file_name']).astype(float)
         number = Image.new('I', (image['width'], image['height']))
         for k, annotation in enumerate(annotations, 1):
             for polygon in annotation['segmentation']:
@@ -127,10 +129,17 @@ def annotated_images(directory: Path, limit: int | None = None) -> Iterator[Anno
         infrared_file = directory / 'infrared' / Path(image['file_name']).with_suffix('.jpg')
         infrared = None
         if infrared_file.is_file():
-            with Image.open(infrared_file) as opened:
-                infrared = np.asarray(opened.convert('L'))
+            infrared = _read_picture(infrared_file, 'L')
         sources = ndimage.maximum_filter(np.asarray(number), 3)
         yield AnnotatedImage(image['file_name'], stretched, sources, annotations, infrared)
+
+
+def _read_picture(path: Path, mode: str | None = None) -> NDArray:
+    try:
+        with Image.open(path) as opened:
+            return np.asarray(opened.convert(mode) if mode else opened)
+    except OSError as err:
+        raise InputError(f'{path}: missing, truncated or no picture ({err}); fetch it again') from err
 
 
 def read_radiogalaxynet(

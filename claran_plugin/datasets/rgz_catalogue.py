@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from astropy.coordinates import SkyCoord
+from astropy import units as u
+from astropy.coordinates import SkyCoord, search_around_sky
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from claran_plugin.datasets.training_data import LabelledSource, read_rgz_catalogue, subject_position
 from claran_plugin.errors import InputError
@@ -16,6 +19,8 @@ MOST_COMPONENTS = 3
 MOST_PEAKS = 3
 PUBLISHED_TEST_SHARE = 4603 / 10744
 """Share of the subjects that the paper tests with (Table 2)."""
+OVERLAP = 4.5 * u.arcmin
+"""Fields of 3' whose middles are farther apart have no pixel in common."""
 _COLUMNS = 'first_id, num_cpnts, num_peaks, cpnts_ras, cpnts_decs, ang_extent and cl'
 
 
@@ -133,7 +138,9 @@ def published_split(subjects: Sequence[RGZSubject]) -> Split:
 
 
 def random_split(subjects: Sequence[RGZSubject], seed: int, test_share: float = PUBLISHED_TEST_SHARE) -> Split:
-    """Split at random, by subject; the order of the catalogue plays no part.
+    """Split at random; the order of the catalogue plays no part.
+
+    Subjects whose fields may overlap go together, so that no source is in both sets.
 
     Parameters
     ----------
@@ -143,8 +150,15 @@ def random_split(subjects: Sequence[RGZSubject], seed: int, test_share: float = 
         Share of the subjects for testing, between 0 and 1.
     """
     ordered = sorted(subjects, key=lambda subject: subject.name)
-    shuffled = np.random.default_rng(seed).permutation(len(ordered))
-    testing = set(shuffled[: round(test_share * len(ordered))].tolist())
+    positions = SkyCoord([subject.position for subject in ordered])
+    first, second, _, _ = search_around_sky(positions, positions, OVERLAP)
+    linked = coo_array((np.ones(len(first)), (first, second)), shape=(len(ordered),) * 2)
+    number, group = connected_components(linked, directed=False)
+    sizes = np.bincount(group, minlength=number)
+    shuffled = np.random.default_rng(seed).permutation(number)
+    chosen = np.zeros(number, bool)
+    chosen[shuffled[np.cumsum(sizes[shuffled]) <= round(test_share * len(ordered))]] = True
+    testing = set(np.flatnonzero(chosen[group]).tolist())
     return Split(
         [subject for i, subject in enumerate(ordered) if i not in testing],
         [subject for i, subject in enumerate(ordered) if i in testing],

@@ -135,6 +135,9 @@ def make_dataset(
     folder.mkdir(parents=True, exist_ok=True)
     measured = measure_all(split.all, images, folder / MEASURED, log)
     rejected += measured.rejected
+    if not measured.results:
+        why = '; '.join(sorted({line.reason for line in measured.rejected})[:3])
+        raise InputError(f'{radio}: none of the {len(images)} images can be used ({why}): give others')
     imaged = Split(
         [subject for subject in split.training if subject.name in measured.results],
         [subject for subject in split.testing if subject.name in measured.results],
@@ -163,10 +166,17 @@ def make_dataset(
     return imaged, measured._replace(rejected=rejected)
 
 
+def _relative(path: Path, folder: Path) -> str:
+    """Give a path as seen from a folder, either of which may be behind a link."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+
+
 def _images(
     split: Split, radio: str | Path, infrared: str | Path | None, log: Log
 ) -> tuple[dict[str, Images], list[Rejection]]:
     """Find the images of the subjects, and list what is missing or unreadable."""
+    if infrared is not None and os.path.realpath(infrared) == os.path.realpath(radio):
+        raise InputError(f'{infrared}: both radio and infrared images; give them in two folders')
     positions = {subject.name: subject.position for subject in split.all}
     found = find_images(radio, positions, track=log.track)
     rejected = [Rejection('', str(path), reason) for path, reason in found.unreadable.items()]
@@ -205,8 +215,8 @@ def _coco(
         listing.append(
             dict(
                 id=number,
-                file_name=os.path.relpath(files.radio, folder),
-                infrared=os.path.relpath(files.infrared, folder) if files.infrared and 'D3' in result['sums'] else None,
+                file_name=_relative(files.radio, folder),
+                infrared=_relative(files.infrared, folder) if files.infrared and 'D3' in result['sums'] else None,
                 width=FIELD_PIXELS,
                 height=FIELD_PIXELS,
                 ra=result['ra'],

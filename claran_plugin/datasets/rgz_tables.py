@@ -57,6 +57,8 @@ def class_counts(split: Split) -> Table:
 
 def markdown(table: Table) -> str:
     """Write a table as Markdown."""
+    if not len(table):
+        return f'| {" | ".join(table.colnames)} |\n| {" | ".join("-" * len(name) for name in table.colnames)} |\n'
     text = StringIO()
     table.write(
         text,

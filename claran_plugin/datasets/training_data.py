@@ -73,6 +73,8 @@ def read_rgz_catalogue(path: str | Path) -> dict[str, list[LabelledSource]]:
     with open(path, newline='') as file:
         for row in csv.DictReader(file):
             ra, dec = ([float(value) for value in row[key].split(';')] for key in ('cpnts_ras', 'cpnts_decs'))
+            if not (np.isfinite([*ra, *dec]).all() and 0 < float(row['ang_extent']) < np.inf):
+                raise ValueError(f'{row["first_id"]}: a position or ang_extent is no number, or not above 0')
             subjects[row['first_id']].append(
                 LabelledSource(
                     SkyCoord(ra, dec, unit='deg'),
@@ -220,8 +222,14 @@ def fr_galaxies(
     With `infrared_rng`, an infrared image is drawn, with the galaxy at its catalogued place.
     """
     for path in image_files(directory, '[1-4]??_*'):
-        _, position, _, size = path.name.split('.fits')[0].split('_')
-        centre = SkyCoord(float(position[:7]), float(position[7:]), unit='deg')
+        try:
+            _, position, _, size = path.name.split('.fits')[0].split('_')
+            centre = SkyCoord(float(position[:7]), float(position[7:]), unit='deg')
+        except ValueError as err:
+            raise InputError(
+                f'{path}: its name does not tell position and size; expected CLASS_RRR.RRRSDD.DDD_Z_SIZE.fits, or '
+                'another folder with --fr'
+            ) from err
         snr, to_pixel = wide_cutout(path, centre)
         islands, n = component_labels(snr, PIXELS_PER_BEAM)
         reach = (0.65 * float(size) + FIRST_BEAM) / (FIRST_BEAM / PIXELS_PER_BEAM)

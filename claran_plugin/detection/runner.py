@@ -12,6 +12,8 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.distributed import barrier, destroy_process_group, init_process_group, is_initialized
 
+from claran_plugin.errors import InputError
+
 
 @RUNNERS.register_module()
 class ClaranRunner(Runner):
@@ -20,6 +22,8 @@ class ClaranRunner(Runner):
     mmdet's tools use it where a config says ``runner_type = 'ClaranRunner'``. Where there is a GPU, it does as mmengine
     does; where there is none, mmengine's launcher, its wrapper of the model and its ``AmpOptimWrapper`` refuse to work.
     """
+
+    _is_testing = False
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start the processes' group, over gloo where there is no GPU."""
@@ -37,9 +41,20 @@ class ClaranRunner(Runner):
 
     def test(self) -> dict:
         """Test; the processes end together."""
+        self._is_testing = True
         metrics = super().test()
         self._wait()
         return metrics
+
+    def load_checkpoint(self, filename: str, *args: Any, **options: Any) -> dict:
+        """Load a checkpoint; one of another model is refused where it is tested."""
+        if self._is_testing:
+            options['strict'] = True
+        try:
+            return super().load_checkpoint(filename, *args, **options)
+        except RuntimeError as err:
+            said = ' '.join(str(err).split())[:200]
+            raise InputError(f'{filename}: weights of another model ({said}); give the config they belong to') from err
 
     def _wait(self) -> None:
         if self.distributed and is_initialized() and not torch.cuda.is_available():

@@ -1,5 +1,6 @@
 """The parts of the training error over the iterations (Wu et al. 2019, Section 5.1, Figures 8 and 9)."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
-from claran_plugin.errors import InputError
+from claran_plugin.errors import InputError, InputWarning
 
 FILE = 'losses.csv'
 """Where `claran_plugin.hooks.loss_parts.LossParts` writes the samples, in a run's work folder."""
@@ -59,7 +60,12 @@ def read_losses(path: str | Path) -> Table:
         ) from err
     if 'iteration' not in samples.colnames or len(samples.colnames) < 2 or not len(samples):
         raise InputError(f'{path}: has no samples of losses; give the work folder of a longer training')
-    return samples
+    finite = np.isfinite(training_error(samples))
+    if not finite.any():
+        raise InputError(f'{path}: no loss is finite; lower the learning rate of that training')
+    if not finite.all():
+        warnings.warn(f'{path}: {(~finite).sum()} losses are not finite and left out', InputWarning, stacklevel=2)
+    return samples[finite]
 
 
 def parts_of(samples: Table) -> dict[str, NDArray]:

@@ -94,6 +94,7 @@ class _Images:
         self.rows: list[Row] = []
         self._folder = folder
         self._kept: dict[int, Shown] = {}
+        self._n_kept = 0
 
     def paths(self, row: Row) -> tuple[Path, Path]:
         """Give the files of an image's tables, in the order of `TABLES`."""
@@ -113,7 +114,9 @@ class _Images:
     def shown(self, number: int) -> Shown:
         """Give what an image shows."""
         shown = self._kept.pop(number, None)
-        if shown is None:
+        if shown is not None:
+            self._n_kept -= len(shown.owner)
+        else:
             row = self.rows[number]
             shown = self._shown(row, *self._tables(row))
         self._keep(number, shown)
@@ -122,11 +125,9 @@ class _Images:
     def _keep(self, number: int, shown: Shown) -> None:
         """Put it behind what was asked for before, of which what is too much goes."""
         self._kept[number] = shown
-        excess = sum(len(kept.owner) for kept in self._kept.values()) - COMPONENTS_IN_MEMORY
-        for oldest in [*self._kept][:-1]:
-            if excess <= 0:
-                break
-            excess -= len(self._kept.pop(oldest).owner)
+        self._n_kept += len(shown.owner)
+        while self._n_kept > COMPONENTS_IN_MEMORY and len(self._kept) > 1:
+            self._n_kept -= len(self._kept.pop(next(iter(self._kept))).owner)
 
     def _shown(self, row: Row, table: Table, sources: Table) -> Shown:
         components = standardise(table, str(self.paths(row)[0]))

@@ -400,3 +400,11 @@ def test_train_and_test(short, tmp_path):
     done = run_claran('test', config, 'w/iter_1.pth', '--work-dir', 't', '--out', 'found.pkl', cwd=tmp_path)
     assert 'claran/mAP6' in done.stdout
     assert (tmp_path / 'found.pkl').stat().st_size > 0
+    import torch
+
+    state = torch.load(tmp_path / 'w/iter_1.pth', weights_only=False)['state_dict']
+    state.pop(next(iter(state)))
+    torch.save(state, tmp_path / 'other.pth')
+    done = run_claran('test', config, 'other.pth', '--work-dir', 't', cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert 'other.pth: weights of another model' in done.stderr

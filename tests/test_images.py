@@ -382,7 +382,7 @@ def test_not_fits(tmp_path, content, match):
 def test_no_file_and_no_image(tmp_path):
     with pytest.raises(InputError, match='no such file'):
         read_image(tmp_path / 'missing.fits')
-    with pytest.raises(InputError, match='no such file'):
+    with pytest.raises(InputError, match='is a folder: give a FITS image'):
         read_image(tmp_path)
     table = fits.BinTableHDU.from_columns([fits.Column('a', 'E', array=[1.0])])
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / 'table.fits')

@@ -184,21 +184,20 @@ def without_zero_margins(data: NDArray | WindowedPixels, name: str) -> NDArray |
     -----
     InputWarning
     """
-    blocks = [(slice(0, data.shape[0]), slice(0, data.shape[1]))]
+    ny, nx = data.shape
+    side, every = max(ny, nx), max(ny, nx)
     if isinstance(data, WindowedPixels):
-        every = BLOCK * max(int(np.ceil(np.sqrt(data.size / MOST_BLOCKS) / BLOCK)), 1)
-        ny, nx = data.shape
-        blocks = [(slice(y, y + BLOCK), slice(x, x + BLOCK)) for y in range(0, ny, every) for x in range(0, nx, every)]
+        side, every = BLOCK, BLOCK * max(int(np.ceil(np.sqrt(data.size / MOST_BLOCKS) / BLOCK)), 1)
+    corners = [(y, x) for y in range(0, ny, every) for x in range(0, nx, every)]
     n_pixels = n_margin = n_zero = 0
     rest = []
-    for ys, xs in blocks:
-        part = data[ys, xs]
-        around = _around_squares_of_zeros(part)
+    for y, x in corners:
+        part, around = _with_zeros_around(data, slice(y, min(y + side, ny)), slice(x, min(x + side, nx)))
         others = part[~around & np.isfinite(part)]
         n_pixels += part.size
         n_margin += int((around & (part == 0)).sum())
         n_zero += int((others == 0).sum())
-        rest.append(others[:: max(others.size * len(blocks) // MOST_SAMPLES, 1)])
+        rest.append(others[:: max(others.size * len(corners) // MOST_SAMPLES, 1)])
     if n_margin < LEAST_MARGIN * n_pixels or n_zero > MOST_ZEROS * n_pixels or not _is_noise(np.concatenate(rest)):
         return data
     warnings.warn(
@@ -212,12 +211,20 @@ def without_zero_margins(data: NDArray | WindowedPixels, name: str) -> NDArray |
     pixels = data
 
     def read(ys: slice, xs: slice) -> NDArray:
-        low_y, low_x = max(ys.start - 2 * ZERO_SIDE, 0), max(xs.start - 2 * ZERO_SIDE, 0)
-        wide = pixels[low_y : ys.stop + 2 * ZERO_SIDE, low_x : xs.stop + 2 * ZERO_SIDE]
-        wide[_around_squares_of_zeros(wide) & (wide == 0)] = np.nan
-        return wide[ys.start - low_y :, xs.start - low_x :][: ys.stop - ys.start, : xs.stop - xs.start]
+        part, around = _with_zeros_around(pixels, ys, xs)
+        part[around & (part == 0)] = np.nan
+        return part
 
     return WindowedPixels(pixels.shape, read)
+
+
+def _with_zeros_around(pixels: NDArray | WindowedPixels, ys: slice, xs: slice) -> tuple[NDArray, NDArray]:
+    """Give a window of an image, and where in it there are squares of zeros, also ones that it cuts."""
+    halo = 2 * ZERO_SIDE
+    low_y, low_x = max(ys.start - halo, 0), max(xs.start - halo, 0)
+    wide = pixels[low_y : ys.stop + halo, low_x : xs.stop + halo]
+    own = slice(ys.start - low_y, ys.stop - low_y), slice(xs.start - low_x, xs.stop - low_x)
+    return wide[own], _around_squares_of_zeros(wide)[own]
 
 
 def _around_squares_of_zeros(pixels: NDArray) -> NDArray:

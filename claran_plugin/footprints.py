@@ -30,6 +30,8 @@ MOST_BEAMS, MOST_TIMES = 50.0, 30.0
 """Median width of components, and ratio of their peaks to the image's, beyond which an assumed unit is wrong."""
 MOST_GAP_BEAMS = 15.0
 """Between components of one island of emission, half maximum to half maximum."""
+WIDEST_GAPS = 20.0
+"""To each side of a component, in such gaps: what is wider is none, or beyond where a projection means anything."""
 
 
 def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
@@ -118,8 +120,11 @@ def _connected(components: Components, sky: Sky, name: str) -> NDArray:
     So they are where lists of several images, each with islands from 0 on, have been put together. What lies on one
     island of the image's emission stays one, however far apart its components are.
     """
-    boxes = outlines(components)
     gap = MOST_GAP_BEAMS * sky.beam_pix
+    half = WIDEST_GAPS * gap
+    boxes = outlines(components)
+    boxes[:, :2] = np.fmax(boxes[:, :2], components.xy - half)
+    boxes[:, 2:] = np.fmin(boxes[:, 2:], components.xy + half)
     wide = {
         number: np.asarray(members)
         for number, members in members_of(components.island).items()

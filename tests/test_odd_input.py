@@ -1,5 +1,6 @@
 """Input that is unusual and good: it gives what the usual one gives, or a warning that says what was made of it."""
 
+import time
 import tracemalloc
 import warnings
 
@@ -218,6 +219,18 @@ def test_many_components_of_one_number(field):
     table['RA'][:7], table['DEC'][:7] = catalogue_of(field)['RA'], catalogue_of(field)['DEC']
     with pytest.warns(InputWarning):
         assert len(set(on_image(standardise(table), Sky(read_image(field))).island.tolist())) > 5000
+
+
+def test_components_that_a_projection_makes_enormous(tmp_path):
+    path = write_field(tmp_path / 'tan.fits', header=dict(CTYPE1='RA---TAN', CTYPE2='DEC--TAN'))
+    table = vstack([catalogue_of(path)] * 400)
+    rng = np.random.default_rng(1)
+    table['RA'][7:], table['DEC'][7:] = rng.uniform(60, 240, (2793)), rng.uniform(-50, 80, 2793)
+    table['Isl_id'] = np.arange(len(table)) % 60
+    start = time.perf_counter()
+    with pytest.warns(InputWarning):
+        on_image(standardise(table), Sky(read_image(path)))
+    assert time.perf_counter() - start < 10
 
 
 @pytest.mark.parametrize('ending', ['fits', 'csv', 'vot'])

@@ -88,6 +88,9 @@ def test_overlapping_fields_are_in_one_set(tmp_path):
     split = random_split(subjects, 3, 0.5)
     assert len(split.testing) == 20
     assert not {s.name[:10] for s in split.testing} & {s.name[:10] for s in split.training}
+    chain = [f'FIRSTJ10{10 + k // 5}{12 * (k % 5):02d}.0+200000' for k in range(15)]  # 2.8' from one to the next
+    more = catalogue(tmp_path, *(Subject(name, SUBJECTS[0].sources) for name in [*chain, *pairs[:12]]))
+    assert all(len(random_split(more, seed, 0.5).testing) >= 12 for seed in range(8))
 
 
 def test_numbers_that_are_none(tmp_path, folders, capsys):

@@ -156,8 +156,11 @@ def random_split(subjects: Sequence[RGZSubject], seed: int, test_share: float = 
     number, group = connected_components(linked, directed=False)
     sizes = np.bincount(group, minlength=number)
     shuffled = np.random.default_rng(seed).permutation(number)
-    chosen = np.zeros(number, bool)
-    chosen[shuffled[np.cumsum(sizes[shuffled]) <= round(test_share * len(ordered))]] = True
+    chosen, room = np.zeros(number, bool), round(test_share * len(ordered))
+    for place in shuffled.tolist():
+        if sizes[place] <= room:
+            chosen[place] = True
+            room -= sizes[place]
     testing = set(np.flatnonzero(chosen[group]).tolist())
     return Split(
         [subject for i, subject in enumerate(ordered) if i not in testing],

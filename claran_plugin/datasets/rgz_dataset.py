@@ -167,8 +167,8 @@ def make_dataset(
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """Give a path as seen from a folder, either of which may be behind a link."""
-    return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+    """Give a file's path as seen from a folder, where both folders may be behind links."""
+    return os.path.relpath(Path(os.path.realpath(path.parent)) / path.name, os.path.realpath(folder))
 
 
 def _images(

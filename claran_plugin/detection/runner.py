@@ -53,6 +53,8 @@ class ClaranRunner(Runner):
         try:
             return super().load_checkpoint(filename, *args, **options)
         except RuntimeError as err:
+            if not any(sign in str(err) for sign in ('size mismatch', 'missing key', 'unexpected key')):
+                raise
             said = ' '.join(str(err).split())[:200]
             raise InputError(f'{filename}: weights of another model ({said}); give the config they belong to') from err
 

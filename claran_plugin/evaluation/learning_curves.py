@@ -60,7 +60,10 @@ def read_losses(path: str | Path) -> Table:
         ) from err
     if 'iteration' not in samples.colnames or len(samples.colnames) < 2 or not len(samples):
         raise InputError(f'{path}: has no samples of losses; give the work folder of a longer training')
-    finite = np.isfinite(training_error(samples))
+    try:
+        finite = np.isfinite(training_error(samples))
+    except ValueError as err:
+        raise InputError(f'{path}: holds {err}; remove that line') from err
     if not finite.any():
         raise InputError(f'{path}: no loss is finite; lower the learning rate of that training')
     if not finite.all():
@@ -72,7 +75,7 @@ def parts_of(samples: Table) -> dict[str, NDArray]:
     """Give the parts of the loss, those of Eq. 11 first."""
     names = [name for name in samples.colnames if name != 'iteration']
     ordered = [name for name in SYMBOLS if name in names] + [name for name in names if name not in SYMBOLS]
-    return {name: np.asarray(samples[name], float) for name in ordered}
+    return {name: np.ma.filled(np.ma.asarray(samples[name], float), np.nan) for name in ordered}
 
 
 def training_error(samples: Table) -> NDArray:

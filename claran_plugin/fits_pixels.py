@@ -186,7 +186,10 @@ def without_zero_margins(data: NDArray | WindowedPixels, name: str) -> NDArray |
     """
     ny, nx = data.shape
     side, every = max(ny, nx), max(ny, nx)
-    if isinstance(data, WindowedPixels):
+    if not isinstance(data, WindowedPixels):
+        if data.size - np.count_nonzero(data) < LEAST_MARGIN * data.size:
+            return data  # at once, as nearly all images
+    else:
         side, every = BLOCK, BLOCK * max(int(np.ceil(np.sqrt(data.size / MOST_BLOCKS) / BLOCK)), 1)
     corners = [(y, x) for y in range(0, ny, every) for x in range(0, nx, every)]
     n_pixels = n_margin = n_zero = 0

@@ -1,20 +1,18 @@
 """Where components lie on the image: the standard table -> pixels, shapes and islands."""
 
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable, Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from claran_plugin.boxes import boxes_around
 from claran_plugin.catalogue_reading import ASSUMED
 from claran_plugin.celestial import to_pixels, to_sky
 from claran_plugin.claimed import Components, members_of
+from claran_plugin.divided_islands import divide_islands
 from claran_plugin.division import Surroundings
 from claran_plugin.emission import Emission, find_emission
 from claran_plugin.errors import InputError, InputWarning
@@ -30,8 +28,6 @@ MOST_BEAMS, MOST_TIMES = 50.0, 30.0
 """Median width of components, and ratio of their peaks to the image's, beyond which an assumed unit is wrong."""
 MOST_GAP_BEAMS = 15.0
 """Between components of one island of emission, half maximum to half maximum."""
-WIDEST_GAPS = 20.0
-"""To each side of a component, in such gaps: what is wider is none, or beyond where a projection means anything."""
 
 
 def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
@@ -43,12 +39,22 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
         Standard component table, n rows.
     sky : Sky
     name : str
-        The catalogue, for errors.
+        The catalogue, for errors and warnings.
+
+    Returns
+    -------
+    Components
+        In pixels, with islands from the image where the catalogue names none.
 
     Raises
     ------
     InputError
-        Where none of the components lies on the image.
+        Where none of the components lies on the image, or units that were assumed cannot be right.
+
+    Warns
+    -----
+    InputWarning
+        Where some lie off the image, or islands of several lists have the same numbers and are divided.
     """
     if not len(standard):
         return Components(np.empty((0, 2)), np.empty((0, 2, 2)), np.empty(0), np.empty(0, int))
@@ -80,7 +86,16 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
     lone = island < 0
     island = np.where(lone, island.max(initial=0) + 1 + np.cumsum(lone), island)
     found = Components(xy, _covariances(standard, wcs, xy, sky), flux, island)
-    return found._replace(island=_connected(found, sky, name))
+    gap = MOST_GAP_BEAMS * sky.beam_pix
+    renumbered, n_divided = divide_islands(xy, outlines(found), island, gap, lambda rows: islands_of(xy[rows], sky))
+    if n_divided:
+        warnings.warn(
+            f'{name}: {n_divided} islands have components more than {MOST_GAP_BEAMS:g} beams from the others, as in '
+            'lists put together that number theirs alike: they are divided',
+            InputWarning,
+            stacklevel=3,
+        )
+    return found._replace(island=renumbered)
 
 
 def on_sight(components: Components, sky: Sky) -> NDArray:
@@ -112,79 +127,6 @@ def _check_assumed(standard: QTable, xy: NDArray, inside: NDArray, sky: Sky, nam
                 f"{name}: column {column} has no unit; in {unit} its median would be {ratio:.3g} times the image's "
                 f'brightness there: {remedy}'
             )
-
-
-def _connected(components: Components, sky: Sky, name: str) -> NDArray:
-    """Number islands (n,) anew where components of one are farther apart than any island's.
-
-    So they are where lists of several images, each with islands from 0 on, have been put together. What lies on one
-    island of the image's emission stays one, however far apart its components are.
-    """
-    gap = MOST_GAP_BEAMS * sky.beam_pix
-    half = WIDEST_GAPS * gap
-    boxes = outlines(components)
-    boxes[:, :2] = np.fmax(boxes[:, :2], components.xy - half)
-    boxes[:, 2:] = np.fmin(boxes[:, 2:], components.xy + half)
-    wide = {
-        number: np.asarray(members)
-        for number, members in members_of(components.island).items()
-        if np.any(boxes[members, :2].max(axis=0) - boxes[members, 2:].min(axis=0) > gap)
-    }
-    parts = {number: _clusters(boxes[members], gap) for number, members in wide.items()}
-    doubted = [number for number, part in parts.items() if part.any()]
-    island = components.island.copy()
-    if not doubted:
-        return island
-    rows = np.concatenate([wide[number] for number in doubted])
-    emission = dict(zip(rows.tolist(), islands_of(components.xy[rows], sky).tolist(), strict=True))
-    unused, n_divided = int(island.max(initial=0)) + 1, 0
-    for number in doubted:
-        members = wide[number]
-        lying_on = np.array([emission[member] for member in members.tolist()])
-        apart = _united(parts[number], lying_on)
-        island[members[apart > 0]] = unused + apart[apart > 0] - 1
-        unused += int(apart.max())
-        n_divided += bool(apart.any())
-    if n_divided:
-        warnings.warn(
-            f'{name}: {n_divided} islands have components more than {MOST_GAP_BEAMS:g} beams from the others, as in '
-            'lists put together that number theirs alike: they are divided',
-            InputWarning,
-            stacklevel=4,
-        )
-    return island
-
-
-def _clusters(boxes: NDArray, gap: float) -> NDArray:
-    """Number clusters (n,) of boxes (n, 4): those closer than `gap` are of one, those twice as far are not."""
-    # Boxes that are wider by half the gap all round share a cell of the plane where they overlap.
-    first = np.floor((boxes[:, :2] - gap / 2) / gap).astype(int)
-    last = np.floor((boxes[:, 2:] + gap / 2) / gap).astype(int)
-    cells: dict[tuple[int, int], int] = {}
-    pairs = [
-        (row, cells.setdefault((x, y), len(cells)))
-        for row, (low, high) in enumerate(zip(first.tolist(), last.tolist(), strict=True))
-        for x in range(low[0], high[0] + 1)
-        for y in range(low[1], high[1] + 1)
-    ]
-    return _joined_by(pairs, len(boxes), len(cells))
-
-
-def _united(part: NDArray, lying_on: NDArray) -> NDArray:
-    """Number parts (n,) anew, those with members on one island of emission (n,; -1 for none) as one."""
-    n = int(part.max()) + 1
-    on = lying_on >= 0
-    pairs = set(zip(part[on].tolist(), lying_on[on].tolist(), strict=True))
-    return _joined_by(sorted(pairs), n, int(lying_on.max(initial=0)) + 1)[part]
-
-
-def _joined_by(pairs: Sequence[tuple[int, int]], n: int, n_places: int) -> NDArray:
-    """Number n things so that those that share a place, of which pairs (thing, place) tell, have one number."""
-    thing, place = np.array(pairs, int).reshape(-1, 2).T
-    size = n + n_places
-    graph = coo_array((np.ones(len(thing)), (thing, n + place)), shape=(size, size))
-    number = connected_components(graph, directed=False)[1][:n]
-    return np.unique(number, return_inverse=True)[1]
 
 
 def islands_of(xy: NDArray, sky: Sky) -> NDArray:

@@ -6,7 +6,16 @@ from numpy.typing import NDArray
 
 
 def coarser_wcs(wcs: WCS, factor: int) -> WCS:
-    """Give the WCS of an image whose pixels are squares of `factor` pixels of another, from its first pixel on."""
+    """Give the WCS of an image whose pixels are squares of `factor` pixels of another, from its first pixel on.
+
+    As astropy's ``wcs[::factor, ::factor]``, which leaves a CD matrix and SIP's polynomials as they are.
+
+    Parameters
+    ----------
+    wcs : WCS
+        Celestial; not changed.
+    factor : int
+    """
     if wcs.wcs.has_cd():  # astropy's slicing changes the scale in CDELT, which a CD matrix overrides
         wcs = wcs.deepcopy()
         matrix = wcs.wcs.cd.copy()
@@ -27,6 +36,6 @@ def _coarser_polynomial(coefficients: NDArray | None, factor: int) -> NDArray | 
 
 
 def scale_and_rotation(matrix: NDArray) -> tuple[NDArray, NDArray]:
-    """Divide a CD matrix (2, 2) into CDELT (2,) and PC (2, 2)."""
+    """Divide a CD matrix (2, 2), deg per pixel, into CDELT (2,), deg per pixel, and PC (2, 2)."""
     cdelt = np.hypot(*matrix.T) * np.where(np.diagonal(matrix) < 0, -1, 1)
     return cdelt, matrix / cdelt[:, None]

@@ -19,9 +19,10 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
 from claran_plugin.errors import InputError
-from claran_plugin.fits_pixels import ImageLike, blank_mask, load_pixels, scaled, without_zero_margins
+from claran_plugin.fits_pixels import ImageLike, blank_mask, load_pixels, scaled
 from claran_plugin.grids import scale_and_rotation
 from claran_plugin.headers import header_beam, header_frequency, jy_beam_per, positive
+from claran_plugin.zero_margins import without_zero_margins
 
 JY_BEAM = u.Jy / u.beam
 

@@ -7,16 +7,10 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from claran_plugin.errors import InputError
-from claran_plugin.fits_pixels import (
-    MOST_PIXELS_IN_MEMORY,
-    ImageLike,
-    blank_mask,
-    load_pixels,
-    quiet,
-    without_zero_margins,
-)
+from claran_plugin.fits_pixels import MOST_PIXELS_IN_MEMORY, ImageLike, blank_mask, load_pixels, quiet
 from claran_plugin.images import pixel_side
 from claran_plugin.pixels import BLOCK, WindowedPixels, average_pixels, tiles
+from claran_plugin.zero_margins import without_zero_margins
 
 
 def read_infrared(path: ImageLike, radio: CCDData) -> CCDData:

@@ -14,7 +14,7 @@ from astropy.wcs import WCS, Sip
 from known_grouping import KnownAssociator
 from small_field import BEAM_DEG, COMPONENTS, PIXEL_DEG, write_field
 
-from claran_plugin import fits_pixels, pipeline, pixels
+from claran_plugin import fits_pixels, pipeline, pixels, zero_margins
 from claran_plugin.catalogue_reading import read_catalogue, standardise
 from claran_plugin.cli import main
 from claran_plugin.commands import association
@@ -148,6 +148,7 @@ def test_margins_of_zeros_are_blank(tmp_path, monkeypatch, in_memory):
     if not in_memory:
         monkeypatch.setattr(fits_pixels, 'MOST_PIXELS_IN_MEMORY', 0)
         monkeypatch.setattr(fits_pixels, 'BLOCK', 32)
+        monkeypatch.setattr(zero_margins, 'BLOCK', 32)
         monkeypatch.setattr(pixels, 'BLOCK', 32)
     with pytest.warns(InputWarning, match=r'zero.fits: 4\d% of its pixels are squares of zeros'):
         zero = read_image(tmp_path / 'zero.fits')

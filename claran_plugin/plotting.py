@@ -26,6 +26,7 @@ from claran_plugin.catalogue import MorphFlag
 from claran_plugin.catalogue_writing import FRAME_CARD
 from claran_plugin.celestial import in_icrs, to_pixels
 from claran_plugin.components import standardise
+from claran_plugin.contours import contour_lines
 from claran_plugin.errors import InputWarning
 from claran_plugin.images import beam, pixel_scale
 from claran_plugin.label_placing import place_labels
@@ -50,6 +51,8 @@ GROUND = (232, 228, 218)
 """Where there is no image."""
 CONTOUR = '#27506e'
 HOST = '#007a3d'
+HOURS = ('\u02b0', '\u1d50', '\u02e2')
+"""Raised h, m and s as letters of their own: as mathematics, the first picture would wait for matplotlib's parser."""
 SCALE_BARS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000)
 """Possible lengths of the scale bar, arcsec."""
 
@@ -125,7 +128,7 @@ def overlay(association: Association, path: str | Path, *, title: str = '') -> N
     if layer.unseen[_boxed(layer)].any():
         words += '; dotted: not detected'
     axes[0].set_title(f'{title}\n{words}'.strip(), fontsize=9, loc='left', parse_math=False)
-    figure.savefig(path, format='png', dpi=DPI, facecolor='white', pil_kwargs=dict(compress_level=3))
+    figure.savefig(path, format='png', dpi=DPI, facecolor='white', pil_kwargs=dict(compress_level=1))
 
 
 def _layer(association: Association, wcs: WCS) -> Layer:
@@ -211,8 +214,8 @@ def _draw_hosts(axis: WCSAxes, sources: QTable) -> None:
 
 
 def _contour(axis: WCSAxes, snr: NDArray) -> None:
-    if np.nanmax(snr) > COMPONENT_SIGMA:
-        axis.contour(np.nan_to_num(snr), levels=[COMPONENT_SIGMA], colors=[CONTOUR], linewidths=0.6, alpha=0.8)
+    lines = contour_lines(np.nan_to_num(snr), COMPONENT_SIGMA)
+    axis.add_collection(LineCollection(lines, colors=CONTOUR, linewidths=0.6, alpha=0.8), autolim=False)
 
 
 def _draw_sources(axis: WCSAxes, layer: Layer, pixels_per_inch: float, *, with_labels: bool = True) -> None:
@@ -286,6 +289,8 @@ def _name_axes(axis: WCSAxes, shape: tuple[int, ...]) -> None:
     for coordinate, name in zip(axis.coords, names, strict=False):
         coordinate.set_axislabel(name, fontsize=9, minpad=0.5)
         coordinate.set_ticklabel(size=8, exclude_overlapping=True)
+        if coordinate.get_format_unit() == u.hourangle:
+            coordinate.set_separator(HOURS)
     axis.coords.grid(color='black', alpha=0.06, linewidth=0.5)
     side_arcsec = nx * np.sqrt(axis.wcs.proj_plane_pixel_area().to_value(u.arcsec**2))
     length = max((bar for bar in SCALE_BARS if bar < 0.22 * side_arcsec), default=SCALE_BARS[0])

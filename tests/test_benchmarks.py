@@ -9,29 +9,56 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[1] / 'benchmarks'
 
 
-@pytest.mark.slow
-def test_speed_of_a_small_field(require_detector):
+def smoke(script, *options):
+    """Run a benchmark small; give what it prints."""
     done = subprocess.run(
-        [sys.executable, str(FOLDER / 'speed.py'), '--smoke'], capture_output=True, text=True, timeout=300
+        [sys.executable, str(FOLDER / script), '--smoke', *options], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_speed_of_a_small_field(require_detector):
+    said = smoke('speed.py')
     for line in ('PyBDSF, default options', 'claran associate', 'claran --help', 'association, loaded'):
-        assert line in done.stdout
-    assert 'ms each, all in' in done.stdout
+        assert line in said
+    assert 'ms each, all in' in said
 
 
 @pytest.mark.slow
 def test_growth_of_a_small_field(require_detector, tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(FOLDER / 'growth.py'), '--smoke', '--diagram', str(tmp_path / 'a.png')],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    sides = [int(line.split()[0]) for line in done.stdout.splitlines() if line.split()[0].isdigit()]
+    said = smoke('growth.py', '--diagram', str(tmp_path / 'a.png'))
+    sides = [int(line.split()[0]) for line in said.splitlines() if line.split()[0].isdigit()]
     assert sides == [400, 800]
     assert (tmp_path / 'a.png').stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_throughput_of_a_few_subjects(require_detector):
+    rows = [line.split() for line in smoke('throughput.py', '--device', 'cpu').splitlines()[1:]]
+    precisions = [row[1] for row in rows]
+    assert precisions[0] == 'float32'
+    assert len(set(precisions)) == len(precisions)
+    assert all(float(row[3]) > 0 for row in rows)
+    for row in rows[1:]:
+        same, _, number = row[-3:]
+        assert int(number) >= 8
+        assert int(same) >= int(number) - 1
+
+
+@pytest.mark.slow
+def test_parts_of_a_small_field(require_detector):
+    said = smoke('parts.py')
+    assert 'start to the first field of view' in said
+    assert sum(line.startswith('fusion') for line in said.splitlines()) == 7
+
+
+@pytest.mark.slow
+def test_workers_give_the_same_tables(require_detector):
+    said = smoke('workers.py')
+    assert [line.split(',')[0] for line in said.splitlines()[1:4]] == ['1 worker', '1 worker', '2 workers']
+    assert said.endswith('tables: the same\n')
 
 
 def test_memory_of_a_process_is_its_own(monkeypatch, capfd):

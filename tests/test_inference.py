@@ -3,12 +3,12 @@
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from claran_plugin.boxes import box_iou
 from claran_plugin.errors import InputError
 from claran_plugin.fusion import FUSIONS
 from claran_plugin.models import DEFAULT, DEFAULT_INFRARED, config_folder, default_model, find_model
@@ -325,6 +325,9 @@ def test_precision_follows_the_device(inference, weights, monkeypatch):
 def test_lower_precision_sees_the_same_sources(inference, monkeypatch, name, given, precision, most):
     if precision == 'int8' and not inference.eight_bits.is_fast_on_cpu():
         pytest.skip('this CPU loses digits in eight bits')
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / 'benchmarks'))
+    from throughput import twins
+
     monkeypatch.setattr(inference.mixed_precision, 'is_fast_on_cpu', lambda: True)  # slow ones can do it, too
     found = find_model(name)
     rng = np.random.default_rng(1)
@@ -334,13 +337,9 @@ def test_lower_precision_sees_the_same_sources(inference, monkeypatch, name, giv
     same, differences = [], []
     for a, b in zip(low(np.stack(views)), full(np.stack(views)), strict=True):
         assert a.scores.dtype == a.bboxes.dtype == np.float32
-        best_a, best_b = (x.bboxes[np.arange(len(x.scores)), x.scores.argmax(axis=1)] for x in (a, b))
-        total_a, total_b = (x.scores.sum(axis=1) for x in (a, b))
-        for box, scores in zip(best_b, b.scores, strict=True):  # of several proposals for a source, the surest
-            if scores.sum() > 0.3 and scores.sum() == total_b[box_iou(box[None], best_b)[0] > 0.5].max():
-                twin = a.scores[np.argmax(total_a * (box_iou(box[None], best_a)[0] > 0.5))]
-                same.append(twin.argmax() == scores.argmax())
-                differences.append(abs(twin - scores).max())
+        for one, other in twins(a, b):
+            same.append(one.argmax() == other.argmax())
+            differences.append(abs(one - other).max())
     assert len(same) > 150
     assert np.mean(same) >= (0.99 if name == DEFAULT else 0.985)
     assert np.median(differences) < 0.005

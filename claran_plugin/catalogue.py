@@ -1,5 +1,6 @@
 """The output columns: names, units, UCDs and descriptions, and the two tables made of them."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from enum import IntFlag
 from typing import Any, NamedTuple
@@ -10,9 +11,15 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Column, QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
-from claran_plugin.errors import InputError
+from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.morphology import CLASSES
-from claran_plugin.source_properties import NAME_PREFIX, composite_shapes, mean_positions, source_names
+from claran_plugin.source_properties import (
+    NAME_PREFIX,
+    composite_shapes,
+    mean_positions,
+    position_errors,
+    source_names,
+)
 
 
 class MorphFlag(IntFlag):
@@ -30,7 +37,7 @@ class MorphFlag(IntFlag):
 
 # At most 56 characters each: one COMMENT card.
 FLAG_MEANINGS: dict[MorphFlag, str] = {
-    MorphFlag.NO_DETECTION: 'no detection claims the source',
+    MorphFlag.NO_DETECTION: 'no detection claims the source, or it is off the image',
     MorphFlag.LOW_PROBABILITY: 'the probability of the morphology is below 0.8',
     MorphFlag.EDGE: 'the source touches the edge of the image',
     MorphFlag.LARGER_THAN_FIELD: 'as large as the largest field of view, or larger',
@@ -105,6 +112,9 @@ SOURCE_COLUMNS: tuple[ColumnSpec, ...] = (
     ColumnSpec('Box_Width', 'f8', 'arcsec', 'phys.angSize', 'Width of the detection box along the rows of the image'),
     ColumnSpec('Box_Height', 'f8', 'arcsec', 'phys.angSize', 'Height of the detection box along the columns'),
     _SHARED['Morph_Flag'],
+    ColumnSpec('E_RA', 'f8', 'deg', 'stat.error;pos.eq.ra', "Error of RA on the sky, from the components' errors"),
+    ColumnSpec('E_DEC', 'f8', 'deg', 'stat.error;pos.eq.dec', 'Error of DEC, likewise'),
+    ColumnSpec('E_Peak_flux', 'f8', 'Jy/beam', f'stat.error;{FLUX}', 'Error of Peak_flux'),
 )
 """Columns of the source table."""
 
@@ -139,7 +149,8 @@ def build_source_table(
     -------
     QTable
         The columns of `SOURCE_COLUMNS`, and of `HOST_COLUMNS` where there is infrared. Fluxes are conserved: their sum
-        over sources is that over components.
+        over sources is that over components. What is unknown of a component's flux density adds nothing to it; an
+        error is unknown where that of a component that counts is.
 
     Raises
     ------
@@ -152,15 +163,21 @@ def build_source_table(
     position = mean_positions(SkyCoord(standard['RA'], standard['DEC']), flux, labels, n)
     size, width, angle = composite_shapes(standard, labels, position)
     box = groups['Box'] if n else SkyCoord([], [], unit='deg')
-    error = standard['E_Total_flux'].to_value(u.Jy)
+    error = np.where(np.isfinite(flux), standard['E_Total_flux'].to_value(u.Jy), 0.0)  # of what is summed
+    total = _sum_known(flux, labels, n)
+    peak = standard['Peak_flux'].to_value(u.Jy / u.beam)
+    brightest = _brightest(peak, labels, n)
     values: dict[str, Any] = {
         'Source_Name': source_names(position, prefix),
         'Assoc_id': np.arange(n),
         'RA': position.ra,
         'DEC': position.dec,
-        'Total_flux': _sum_known(flux, labels, n),
-        'E_Total_flux': np.sqrt(_sum_known(error**2, labels, n)),
-        'Peak_flux': _max_known(standard['Peak_flux'].to_value(u.Jy / u.beam), labels, n),
+        'Total_flux': total,
+        'E_RA': position_errors(standard['E_RA'].to_value(u.deg), flux, labels, n),
+        'E_DEC': position_errors(standard['E_DEC'].to_value(u.deg), flux, labels, n),
+        'E_Total_flux': np.where(np.isfinite(total), np.sqrt(np.bincount(labels, error**2, minlength=n)), np.nan),
+        'Peak_flux': peak[brightest],
+        'E_Peak_flux': standard['E_Peak_flux'].to_value(u.Jy / u.beam)[brightest],
         'Composite_Size': size,
         'Composite_Width': width,
         'Composite_PA': angle,
@@ -229,6 +246,35 @@ def check_columns(names: Iterable[str], catalogue: str = 'catalogue') -> None:
         )
 
 
+def with_own_names(table: Table, catalogue: str = 'catalogue') -> Table:
+    """Rename a catalogue's own columns that are called like some of `COMPONENT_COLUMNS`, LoTSS's ``Source_Name``.
+
+    A table that has all of those has been processed before, and stays as it is.
+
+    Warns
+    -----
+    InputWarning
+        Where a column is renamed.
+    """
+    clashes = clashing_columns(table.colnames)
+    if not clashes or len(clashes) >= len(COMPONENT_COLUMNS):
+        return table
+    table = table.copy(copy_data=False)
+    new = [own_name(name) for name in clashes]
+    table.rename_columns(clashes, new)
+    warnings.warn(
+        f'{catalogue}: has columns {", ".join(clashes)} of its own, which become {", ".join(new)} in the output',
+        InputWarning,
+        stacklevel=3,
+    )
+    return table
+
+
+def own_name(name: str) -> str:
+    """Give the new name of a catalogue's own column."""
+    return f'{name}_of_catalogue'
+
+
 def clashing_columns(names: Iterable[str]) -> list[str]:
     """Find columns that are called like one of `COMPONENT_COLUMNS`; case does not count, as in FITS."""
     new = {spec.name.lower() for spec in COMPONENT_COLUMNS}
@@ -264,7 +310,9 @@ def _sum_known(values: NDArray, labels: NDArray, n: int) -> NDArray:
     return np.where(np.bincount(labels[known], minlength=n) > 0, total, np.nan)
 
 
-def _max_known(values: NDArray, labels: NDArray, n: int) -> NDArray:
-    largest = np.full(n, np.nan)
-    np.fmax.at(largest, labels, values)
-    return largest
+def _brightest(peak: NDArray, labels: NDArray, n: int) -> NDArray:
+    """Give the row of each source whose peak is the highest, the first of several; any where none is known."""
+    order = np.lexsort((-np.arange(len(peak)), np.nan_to_num(peak, nan=-np.inf)))
+    rows = np.empty(n, int)
+    rows[labels[order]] = order
+    return rows

@@ -18,17 +18,24 @@ from claran_plugin.errors import InputError, InputWarning
 SYNONYMS: dict[str, str] = {
     'RA': 'RA RAJ2000 RA_ICRS RAdeg RA_deg_cont ra_cen ALPHA_J2000',
     'DEC': 'DEC DEJ2000 DECJ2000 DE_ICRS DEdeg DECdeg Dec_deg_cont DE dec_cen DELTA_J2000',
-    'Total_flux': 'Total_flux Total_flux_source Int_flux flux_int Integrated_flux Fint Sint Stotal SpeakTot S1.4 Flux',
-    'E_Total_flux': 'E_Total_flux E_Total_flux_source err_Int_flux e_Int_flux flux_int_err int_flux_err e_Fint e_Sint '
-    'e_SpeakTot e_S1.4 E_Flux',
+    'Total_flux': 'Total_flux Total_flux_Gaussian Total_flux_source Int_flux flux_int Integrated_flux Fint Sint Stotal '
+    'SpeakTot S1.4 Flux',
+    'E_Total_flux': 'E_Total_flux E_Total_flux_Gaussian E_Total_flux_source err_Int_flux e_Int_flux flux_int_err '
+    'int_flux_err e_Fint e_Sint e_SpeakTot e_S1.4 E_Flux',
     'Peak_flux': 'Peak_flux flux_peak Fpeak Speak',
-    'Maj': 'Maj Major MajAxis maj_axis a Fitted_major',
-    'Min': 'Min Minor MinAxis min_axis b Fitted_minor',
-    'PA': 'PA PosAng pos_ang Fitted_PA',
+    'E_Peak_flux': 'E_Peak_flux err_Peak_flux e_Peak_flux flux_peak_err peak_flux_err e_Fpeak e_Speak',
+    'Maj': 'Fitted_major fMaj Maj Major MajAxis maj_axis a',
+    'Min': 'Fitted_minor fMin Min Minor MinAxis min_axis b',
+    'PA': 'Fitted_PosAng Fitted_PA fPA PA PosAng pos_ang',
+    'E_RA': 'E_RA e_RAJ2000 e_RA_ICRS e_RAdeg err_RA ra_err',
+    'E_DEC': 'E_DEC e_DEJ2000 e_DE_ICRS e_DEdeg err_DEC dec_err',
     'Isl_id': 'Isl_id Island_id Island Island_name',
     'S_Code': 'S_Code',
 }
-"""Names under which the standard columns are known elsewhere; case and underscores do not count."""
+"""Names under which the standard columns are known elsewhere; case and underscores do not count.
+
+Sizes as they were fitted go before those without the beam; a Gaussian's own flux density before that of its source.
+"""
 PYBDSF_MARKS = {'E_RA', 'Isl_id', 'S_Code'}
 """Columns by which PyBDSF's own tables are known; their units are deg and Jy."""
 ASSUMED = 'Assumed units'
@@ -44,6 +51,8 @@ def component_table(
     shape_deg: ArrayLike,
     isl_id: ArrayLike,
     s_code: ArrayLike,
+    e_sky_deg: ArrayLike | None = None,
+    e_peak_jy: ArrayLike | None = None,
 ) -> QTable:
     """Assemble the standard component table.
 
@@ -59,6 +68,10 @@ def component_table(
         Island, -1 where unknown.
     s_code : (n,) str array
         PyBDSF's code S, C or M, '' where unknown.
+    e_sky_deg : (n, 2) array, optional
+        Errors of the position on the sky along right ascension and declination, deg; by default unknown.
+    e_peak_jy : (n,) array, optional
+        Error of the peak, Jy/beam; by default unknown.
     """
     ra, dec = np.asarray(sky_deg, float).reshape(-1, 2).T
     major, minor, angle = np.asarray(shape_deg, float).reshape(-1, 3).T
@@ -72,6 +85,10 @@ def component_table(
     table['PA'] = angle * u.deg
     table['Isl_id'] = np.asarray(isl_id, int)
     table['S_Code'] = np.asarray(s_code, dtype='U1')
+    e_sky = np.full((len(ra), 2), np.nan) if e_sky_deg is None else np.asarray(e_sky_deg, float).reshape(-1, 2)
+    table['E_RA'], table['E_DEC'] = e_sky.T * u.deg
+    e_peak = np.full(len(ra), np.nan) if e_peak_jy is None else np.asarray(e_peak_jy, float)
+    table['E_Peak_flux'] = e_peak * (u.Jy / u.beam)
     return table
 
 
@@ -191,7 +208,8 @@ def standardise(table: Table, path: str | Path = 'catalogue') -> QTable:
     """Make the standard component table from a catalogue of PyBDSF or another source finder.
 
     No row is dropped and their order is kept. Without a total flux density the peak is taken (an unresolved
-    component), with a warning; other columns that lack become NaN, -1 or ''.
+    component), with a warning; other columns that lack become NaN, -1 or ''. So do errors and sizes below 0, by which
+    some source finders say that there is none.
 
     Parameters
     ----------
@@ -203,7 +221,8 @@ def standardise(table: Table, path: str | Path = 'catalogue') -> QTable:
     Raises
     ------
     InputError
-        Where positions or flux densities are missing, have a foreign unit, or positions are blank.
+        Where positions or flux densities are missing, have a foreign unit, or positions are blank, or a list of
+        Gaussians has only the flux densities of their sources.
     """
     n = len(table)
     names = table.colnames
@@ -213,12 +232,21 @@ def standardise(table: Table, path: str | Path = 'catalogue') -> QTable:
     if not (found['RA'] and found['DEC'] and (found['Total_flux'] or found['Peak_flux'])):
         raise InputError(f'{path}: needed columns are missing, found {_listed(names)}; {EXPECTED}; rename the columns')
     of_pybdsf = set(names) >= PYBDSF_MARKS
+    _check_once(table, found['Total_flux'], path)
 
     def values(standard: str, unit: u.Unit, default: u.Unit) -> NDArray:
         name = found[standard]
         if name is None:
             return np.full(n, np.nan)
         return _values(table[name], unit, default, path, quiet=of_pybdsf)
+
+    def errors(standard: str, unit: u.Unit) -> NDArray:
+        """Errors that are of use but not needed: unknown where their unit is not stated, or a foreign one."""
+        name = found[standard]
+        own = _unit_of(table[name]) if name is not None else None
+        if not of_pybdsf and (own is None or u.get_physical_type(own) != u.get_physical_type(unit)):
+            return np.full(n, np.nan)
+        return _positive(values(standard, unit, unit))
 
     sky = _positions(table[found['RA']], table[found['DEC']], path)
     size_unit = u.deg if of_pybdsf else u.arcsec
@@ -228,20 +256,38 @@ def standardise(table: Table, path: str | Path = 'catalogue') -> QTable:
         text = f'{path}: no total flux density, {found["Peak_flux"]} is taken for it'
         warnings.warn(text, InputWarning, stacklevel=2)
         total = peak
-    shape = [values('Maj', u.deg, size_unit), values('Min', u.deg, size_unit), values('PA', u.deg, u.deg)]
+    sizes = [_positive(values(axis, u.deg, size_unit)) for axis in ('Maj', 'Min')]
     standard = component_table(
         sky_deg=sky,
         total_jy=total,
-        e_total_jy=values('E_Total_flux', u.Jy, u.Jy),
+        e_total_jy=_positive(values('E_Total_flux', u.Jy, u.Jy)),
         peak_jy=peak,
-        shape_deg=np.transpose(shape),
+        shape_deg=np.transpose([*sizes, values('PA', u.deg, u.deg)]),
         isl_id=_island_ids(table[found['Isl_id']]) if found['Isl_id'] else np.full(n, -1),
         s_code=_text(table[found['S_Code']]) if found['S_Code'] else [''] * n,
+        e_sky_deg=np.transpose([errors('E_RA', u.deg), errors('E_DEC', u.deg)]),
+        e_peak_jy=errors('E_Peak_flux', u.Jy / u.beam),
     )
     units = {'Peak_flux': u.Jy / u.beam, 'Maj': size_unit}
     names_of = {key: name for key in units if (name := found[key]) and _unit_of(table[name]) is None}
     standard.meta[ASSUMED] = {key: (name, str(units[key])) for key, name in names_of.items()}
     return standard
+
+
+def _check_once(table: Table, flux: str | None, path: str | Path) -> None:
+    """Raise InputError where each of several Gaussians has the flux density of the source that they make up."""
+    if flux is None or _plain(flux) != _plain('Total_flux_source'):
+        return
+    source = next((name for name in table.colnames if _plain(name) == 'sourceid'), None)
+    if source is not None and len(np.unique(_text(table[source]))) < len(table):
+        raise InputError(
+            f'{path}: {flux} is that of a whole source, of which {source} lists several rows: it would count several '
+            'times; give the flux density of each row, or the list of sources'
+        )
+
+
+def _positive(values: NDArray) -> NDArray:
+    return np.where(values >= 0, values, np.nan)
 
 
 def _values(column: Any, unit: u.Unit, default: u.Unit, path: str | Path, *, quiet: bool) -> NDArray:

@@ -16,7 +16,15 @@ from astropy.io.votable.tree import Info
 from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.table.column import BaseColumn
 
-from claran_plugin.catalogue import COMPONENT_COLUMNS, FLAG_MEANINGS, HOST_COLUMNS, SOURCE_COLUMNS, ColumnSpec
+from claran_plugin.catalogue import (
+    COMPONENT_COLUMNS,
+    FLAG_MEANINGS,
+    HOST_COLUMNS,
+    SOURCE_COLUMNS,
+    ColumnSpec,
+    clashing_columns,
+    own_name,
+)
 from claran_plugin.catalogue_reading import table_hdu
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.fits_tables import extend_table, is_fits, write_extended
@@ -209,7 +217,10 @@ def write_component_table(
         _write_with_astropy(table, path, format, provenance)
     elif original is not None and is_fits(original) and (place := _binary_table(original)) is not None:
         columns = [_fits_column(spec, table[spec.name]) for spec in COMPONENT_COLUMNS]
-        before, header, after = extend_table(original, place, columns)
+        with fits.open(original) as hdus:
+            clashes = clashing_columns(hdus[place].columns.names)
+        renamed = {name: own_name(name) for name in clashes if own_name(name) in table.colnames}
+        before, header, after = extend_table(original, place, columns, renamed)
         _describe(header, COMPONENT_COLUMNS, provenance)
         write_extended(path, before, header, after)
     else:

@@ -110,13 +110,26 @@ def in_icrs(
     )
     result = standard.copy()
     at = SkyCoord(lon, lat, frame=frame)
+    turn = turn_of_north(at)
     result['RA'], result['DEC'] = at.icrs.ra.to(lon.unit), at.icrs.dec.to(lat.unit)
-    along = at.directional_offset_by(standard['PA'], ANGLE_STEP)
-    result['PA'] = (at.icrs.position_angle(along.icrs) % (180 * u.deg)).to(standard['PA'].unit)
+    result['PA'] = ((standard['PA'] + turn) % (180 * u.deg)).to(standard['PA'].unit)
+    result['E_RA'], result['E_DEC'] = turned_errors(standard['E_RA'], standard['E_DEC'], turn)
     equinox = getattr(frame, 'equinox', None)
     if equinox is None:
         return result, frame.name
     return result, f'{frame.name} {equinox.byear_str if equinox.format.startswith("byear") else equinox.jyear_str}'
+
+
+def turn_of_north(at: SkyCoord) -> u.Quantity:
+    """Give the position angle in ICRS of the direction to the pole of a frame, at points (n,) in it."""
+    north = at.directional_offset_by(0 * u.deg, ANGLE_STEP)
+    return at.icrs.position_angle(north.icrs).to(u.deg)
+
+
+def turned_errors(east: u.Quantity, north: u.Quantity, turn: u.Quantity) -> tuple[u.Quantity, u.Quantity]:
+    """Give errors along right ascension and declination from those along two directions turned by an angle."""
+    cos, sin = np.cos(turn), np.sin(turn)
+    return np.hypot(east * cos, north * sin), np.hypot(east * sin, north * cos)
 
 
 def _is_rather(one: NDArray, other: NDArray, radio: CCDData) -> bool:

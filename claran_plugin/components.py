@@ -210,6 +210,8 @@ def from_pybdsf(img: Any, kind: Kind = 'srl') -> QTable:
         shape_deg=[row.size_sky for row in rows],
         isl_id=[row.island_id for row in rows],
         s_code=[row.code for row in rows],
+        e_sky_deg=[getattr(row, f'{position}E') for row in rows],
+        e_peak_jy=[getattr(row, f'{peak}E') for row in rows],
     )
 
 

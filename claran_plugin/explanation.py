@@ -15,11 +15,11 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 from numpy.typing import NDArray
 
-from claran_plugin.catalogue import ColumnSpec, make_column
+from claran_plugin.catalogue import FLAG_MEANINGS, ColumnSpec, make_column
 from claran_plugin.catalogue_writing import to_hdu
 from claran_plugin.celestial import to_sky
 from claran_plugin.claimed import SPLIT_PENALTY
-from claran_plugin.claims import log_odds
+from claran_plugin.claims import CERTAIN, log_odds
 from claran_plugin.errors import InputError
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import CLASSES
@@ -39,7 +39,9 @@ SET_COLUMNS: tuple[ColumnSpec, ...] = (
     ColumnSpec('Assoc_id', 'i4', None, 'meta.id.cross', 'Physical source that it became, -1: none'),
     ColumnSpec('Assoc', 'i4', None, 'meta.number', 'Number of its rows'),
     ColumnSpec('Evidence', 'f4', None, 'stat.likelihood', 'Log odds that they are one source, as they were weighed'),
-    ColumnSpec('Margin', 'f4', None, 'stat.likelihood', 'Evidence lost without this source, NaN: not chosen'),
+    ColumnSpec(
+        'Margin', 'f4', None, 'stat.likelihood', 'Evidence lost without this source, 8 at most, NaN: not chosen'
+    ),
     ColumnSpec('Probability', 'f4', None, 'stat.probability', "The detector's, over all fields that show the set"),
     ColumnSpec('Certainty', 'f4', None, 'stat.likelihood', 'Added to the log odds for what a box cuts or leaves out'),
     *(ColumnSpec(f'P_{name}', 'f4', None, 'stat.probability', f"The detector's for {name}") for name in CLASSES),
@@ -146,7 +148,10 @@ def explain(folder: str | Path, source: str, image: str | None = None) -> str:
         f'Why one source: {_told(sets[own])}.',
     ]
     margin = float(sets['Margin'][own])
-    lines.append(f'The best division of its surroundings without this source has {margin:.2f} less evidence.')
+    lines.append(_told_margin(margin))
+    flags = [meaning for flag, meaning in FLAG_MEANINGS.items() if int(row['Morph_Flag']) & flag]
+    if flags:
+        lines.append(f'Flags: {"; ".join(flags)}.')
     rivals = [k for k, held in members.items() if k != own and held & mine]
     rivals.sort(key=lambda k: -float(sets['Evidence'][k]))
     lines.append('')
@@ -164,6 +169,12 @@ def explain(folder: str | Path, source: str, image: str | None = None) -> str:
             f'{float(sets["Evidence"][joining]):+.2f} ({_rows(members[joining])})'
         )
     return '\n'.join(lines)
+
+
+def _told_margin(margin: float) -> str:
+    if margin >= CERTAIN:
+        return f'No division of its surroundings without this source comes within {CERTAIN:g} of its evidence.'
+    return f'The best division of its surroundings without this source has {margin:.2f} less evidence.'
 
 
 def _find(folder: Path, source: str, image: str | None) -> tuple[Table, Evidence, int]:

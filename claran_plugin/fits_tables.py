@@ -4,7 +4,7 @@
 """
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,9 @@ def is_fits(path: str | Path) -> bool:
     return _read_bytes(path, 6) == b'SIMPLE'
 
 
-def extend_table(path: str | Path, hdu_number: int, columns: Sequence[fits.Column]) -> tuple[bytes, fits.Header, bytes]:
+def extend_table(
+    path: str | Path, hdu_number: int, columns: Sequence[fits.Column], renamed: Mapping[str, str] | None = None
+) -> tuple[bytes, fits.Header, bytes]:
     """Append columns to a binary table of a FITS file.
 
     A column that has the name of an old one (case does not count) takes its place.
@@ -32,6 +34,8 @@ def extend_table(path: str | Path, hdu_number: int, columns: Sequence[fits.Colum
         Which HDU is the table.
     columns : sequence of Column
         Scalars or text, each with as many values as the table has rows.
+    renamed : mapping of str to str, optional
+        New names of old columns.
 
     Returns
     -------
@@ -51,7 +55,11 @@ def extend_table(path: str | Path, hdu_number: int, columns: Sequence[fits.Colum
     rows = np.frombuffer(content, np.uint8, n * width, start).reshape(n, width)
     heap = content[start + n * width : start + n * width + header['PCOUNT']]
 
-    places = {name.lower(): place for place, name in enumerate(layout.names, start=1)}
+    names = [(renamed or {}).get(name, name) for name in layout.names]
+    for number, (name, old) in enumerate(zip(names, layout.names, strict=True), start=1):
+        if name != old:
+            header[f'TTYPE{number}'] = name
+    places = {name.lower(): place for place, name in enumerate(names, start=1)}
     blocks = [
         rows[:, offset : offset + kind.itemsize] for kind, offset in (layout.fields[name] for name in layout.names)
     ]

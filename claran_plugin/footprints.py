@@ -26,6 +26,8 @@ ISLAND_SIGMA = 3.0
 FWHM = 2.3548
 MOST_BEAMS, MOST_TIMES = 50.0, 30.0
 """Median width of components, and ratio of their peaks to the image's, beyond which an assumed unit is wrong."""
+NARROW_BEAMS, MOST_NARROW = 0.8, 0.2
+"""Width below which no fit is, and the share of components below it beyond which sizes are no fitted ones."""
 MOST_GAP_BEAMS = 15.0
 """Between components of one island of emission, half maximum to half maximum."""
 
@@ -54,7 +56,8 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
     Warns
     -----
     InputWarning
-        Where some lie off the image, or islands of several lists have the same numbers and are divided.
+        Where some lie off the image, many are narrower than the beam, or islands of several lists have the same numbers
+        and are divided.
     """
     if not len(standard):
         return Components(np.empty((0, 2)), np.empty((0, 2, 2)), np.empty(0), np.empty(0, int))
@@ -77,6 +80,7 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
             stacklevel=3,
         )
     _check_assumed(standard, xy, inside, sky, name)
+    _check_sizes(standard, sky, name)
     # Components beyond the projection's horizon have no pixel; they stay sources of their own, far outside.
     xy = np.where(np.isfinite(xy), xy, -1e6 - 1e4 * np.arange(len(xy))[:, None])
     flux = np.nan_to_num(standard['Total_flux'].to_value(u.Jy))
@@ -129,6 +133,21 @@ def _check_assumed(standard: QTable, xy: NDArray, inside: NDArray, sky: Sky, nam
             )
 
 
+def _check_sizes(standard: QTable, sky: Sky, name: str) -> None:
+    """Warn where sizes seem to be deconvolved ones."""
+    widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(sky.radio) / sky.beam_pix
+    known = widths[np.isfinite(widths)]
+    narrow = int((known < NARROW_BEAMS).sum())
+    if narrow > max(MOST_NARROW * len(known), 1):
+        warnings.warn(
+            f'{name}: {narrow} of its {len(known)} components are narrower than the beam, so its sizes are not those '
+            'of fitted Gaussians but deconvolved: resolved sources may be taken for unresolved (--all shows all to the '
+            'detector), and sizes of sources come out too small; give the columns of fitted sizes',
+            InputWarning,
+            stacklevel=4,
+        )
+
+
 def islands_of(xy: NDArray, sky: Sky) -> NDArray:
     """Tell which island of emission each pixel position (n, 2) lies on; -1 for none."""
     near = find_emission(sky, ISLAND_SIGMA, xy=xy, reach=0).near
@@ -172,26 +191,43 @@ def counted_emission(sky: Sky, xy: NDArray | None = None) -> Emission:
 def island_components(sky: Sky, emission: Emission | None = None) -> Table:
     """Make a component table of an image's islands, with positions, fluxes and moments.
 
+    Islands that are found here end at a threshold. What a point source of the same peak has below it is added to flux
+    density and width: of a Gaussian of peak P the pixels above T hold 1 - T/P of the flux density, and T times its area
+    is missing. So both are right for point sources, and somewhat low for faint extended ones.
+
     Parameters
     ----------
     sky : Sky
     emission : Emission, optional
-        By default that above the threshold (`counted_emission`).
+        Islands that are taken as they are; by default those above the threshold (`counted_emission`).
     """
+    beam_area = np.pi / (4 * np.log(2)) * sky.beam_pix**2
     if emission is None:
         emission = counted_emission(sky)
+        noise = emission.brightest / emission.peak
+        missing, share = COMPONENT_SIGMA * noise, COMPONENT_SIGMA / emission.peak
+        narrower = 1 - _clipped_variance(share)
+    else:
+        noise, missing, narrower = np.full((3, len(emission.area)), [[np.nan], [0], [0]])
     number = np.arange(1, len(emission.area) + 1)
-    beam_area = np.pi / (4 * np.log(2)) * sky.beam_pix**2
     table = Table(dict(Source_id=number))
     at = to_sky(sky.radio.wcs, emission.mean)
     table['RA'], table['DEC'] = at.ra.deg, at.dec.deg
-    table['Total_flux'], table['Peak_flux'] = emission.total / beam_area, emission.brightest
-    width = FWHM * np.sqrt(np.maximum(emission.variance.mean(axis=1), 0.1))
+    table['Total_flux'], table['Peak_flux'] = emission.total / beam_area + missing, emission.brightest
+    table['E_Total_flux'] = noise * np.sqrt(np.maximum(emission.area / beam_area, 1))
+    variance = np.maximum(emission.variance.mean(axis=1), 0.1) + narrower * (sky.beam_pix / FWHM) ** 2
+    width = FWHM * np.sqrt(variance)
     table['Maj'], table['Isl_id'] = width * pixel_scale(sky.radio) / 3600, number
     table['Min'], table['PA'] = table['Maj'], np.zeros(len(table))
-    for column, unit in dict(RA='deg', DEC='deg', Total_flux='Jy', Peak_flux='Jy/beam', Maj='deg', Min='deg').items():
+    units = dict(RA='deg', DEC='deg', Total_flux='Jy', E_Total_flux='Jy', Peak_flux='Jy/beam', Maj='deg', Min='deg')
+    for column, unit in units.items():
         table[column].unit = unit
     return table
+
+
+def _clipped_variance(share: NDArray) -> NDArray:
+    """Give the variance of a round Gaussian's part above some shares of its peak, along an axis, over the whole's."""
+    return (1 - share * (1 - np.log(share))) / (1 - share)
 
 
 def _covariances(standard: QTable, wcs: WCS, xy: NDArray, sky: Sky) -> NDArray:

@@ -16,7 +16,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_area
+from astropy.wcs.utils import proj_plane_pixel_area, proj_plane_pixel_scales
 
 from claran_plugin.errors import InputError
 from claran_plugin.fits_pixels import ImageLike, blank_mask, load_pixels, scaled
@@ -56,6 +56,8 @@ SURVEYS: dict[str, Survey] = {
 }
 """Presets that fill in what a header lacks."""
 
+MOST_OBLONG = 1.01
+"""Ratio of a pixel's sides up to which it counts as square."""
 _ENDINGS = re.compile(r'(\.(fits?|fts))?(\.(gz|fz|bz2))?$', re.IGNORECASE)
 
 
@@ -93,7 +95,8 @@ def read_image(
     ------
     InputError
         Where the file is missing, not FITS or truncated; where there is no image, celestial WCS or beam; where the
-        unit is none of Jy/beam, mJy/beam, uJy/beam and nJy/beam; where all pixels are blank or equal.
+        unit is none of Jy/beam, mJy/beam, uJy/beam and nJy/beam; where all pixels are blank or equal; where pixels are
+        not square.
 
     Warns
     -----
@@ -106,6 +109,7 @@ def read_image(
     if frequency is not None and not positive(frequency):
         raise InputError(f'frequency {frequency}: give it in Hz, above 0')
     data, header, wcs, tabled, name = load_pixels(path)
+    _check_square(wcs, name)
     preset = SURVEYS[survey] if survey else None
     scale = jy_beam_per(header.get('BUNIT') or ('Jy/beam' if preset else ''), name)
     header['BUNIT'] = 'Jy/beam'
@@ -122,6 +126,15 @@ def read_image(
     if beam_pix(image) > max(data.shape):
         raise InputError(f'{name}: the beam, {beam_deg[0]:g} deg, is larger than the image: give it in degrees')
     return image
+
+
+def _check_square(wcs: WCS, name: str) -> None:
+    sides = np.sort(proj_plane_pixel_scales(wcs)) * 3600
+    if sides[1] > MOST_OBLONG * sides[0]:
+        raise InputError(
+            f'{name}: its pixels are {sides[0]:.4g}" x {sides[1]:.4g}", not square: bring it to square ones first, '
+            'for instance with the package reproject'
+        )
 
 
 def image_stem(path: str | PathLike[str]) -> str:

@@ -20,7 +20,7 @@ from claran_plugin import __version__
 from claran_plugin.association import Partition
 from claran_plugin.associator import Associator, Progress, choose_fields
 from claran_plugin.calibration import logistic
-from claran_plugin.catalogue import build_component_table, build_source_table, check_columns
+from claran_plugin.catalogue import build_component_table, build_source_table, check_columns, with_own_names
 from claran_plugin.catalogue_writing import FRAME_CARD
 from claran_plugin.celestial import in_icrs
 from claran_plugin.components import from_pybdsf, read_catalogue, run_pybdsf, standardise, write_pybdsf_catalogue
@@ -137,6 +137,7 @@ def associate(
     name = 'catalogue' if isinstance(catalogue, Table) else str(catalogue)
     original = catalogue if isinstance(catalogue, Table) else read_catalogue(catalogue)
     if not overwrite_columns:
+        original = with_own_names(original, name)
         check_columns(original.colnames, name)
     standard, frame = in_icrs(standardise(original, name), radio, name, own_frame=own_frame)
     if associator is None:
@@ -160,6 +161,7 @@ def associate(
     groups = describe_sources(sky, components, partition, skipped, associator.calibration, looked.largest_field)
     sources = build_source_table(standard, partition.labels, groups)
     assoc_prob = logistic(partition.margin, associator.calibration.membership)[partition.labels]
+    assoc_prob[~is_seen] = np.nan  # off the image
     table = build_component_table(original, sources, partition.labels, assoc_prob, overwrite_columns=overwrite_columns)
     provenance = {
         'CLVERS': __version__,

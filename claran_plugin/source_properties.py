@@ -36,9 +36,7 @@ def mean_positions(sky: SkyCoord, flux_jy: NDArray, labels: NDArray, n: int) -> 
     """
     if n == 0:
         return SkyCoord([], [], unit='deg')
-    weight = np.where(np.isfinite(flux_jy) & (flux_jy > 0), flux_jy, 0.0)
-    weightless = np.bincount(labels, weight, minlength=n) == 0
-    weight = np.where(weightless[labels], 1.0, weight)
+    weight = _weights(flux_jy, labels, n)
     xyz = sky.icrs.cartesian.xyz.value
     mean = np.array([np.bincount(labels, weight * axis, minlength=n) for axis in xyz])
     position = SkyCoord(CartesianRepresentation(mean), frame='icrs')
@@ -49,6 +47,24 @@ def mean_positions(sky: SkyCoord, flux_jy: NDArray, labels: NDArray, n: int) -> 
     # The position of a lone component is its own to the last bit.
     ra[alone], dec[alone] = sky.icrs.ra.deg[own[alone]], sky.icrs.dec.deg[own[alone]]
     return SkyCoord(ra, dec, unit='deg')
+
+
+def position_errors(error: NDArray, flux_jy: NDArray, labels: NDArray, n: int) -> NDArray:
+    """Give the errors (n,) of the means of `mean_positions` along one coordinate, from those (m,) of the components.
+
+    They are taken to be independent; NaN where that of a component that has weight is unknown.
+    """
+    weight = _weights(flux_jy, labels, n)
+    weight /= np.bincount(labels, weight, minlength=n)[labels]
+    squares = np.where(weight > 0, (weight * error) ** 2, 0.0)
+    return np.sqrt(np.bincount(labels, squares, minlength=n))
+
+
+def _weights(flux_jy: NDArray, labels: NDArray, n: int) -> NDArray:
+    """Give the components' weights (m,) in the means over their sources."""
+    weight = np.where(np.isfinite(flux_jy) & (flux_jy > 0), flux_jy, 0.0)
+    weightless = np.bincount(labels, weight, minlength=n) == 0
+    return np.where(weightless[labels], 1.0, weight)
 
 
 def source_names(sky: SkyCoord, prefix: str = NAME_PREFIX) -> list[str]:

@@ -20,10 +20,11 @@ from claran_plugin.catalogue import (
     MorphFlag,
     build_component_table,
     build_source_table,
+    with_own_names,
 )
 from claran_plugin.catalogue_reading import component_table, read_catalogue, standardise
 from claran_plugin.catalogue_writing import FORMATS, atomic_outputs, output_paths, write_source_table, write_tables
-from claran_plugin.errors import InputError
+from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.morphology import CLASSES
 from claran_plugin.source_properties import source_names
 
@@ -33,14 +34,19 @@ CONTRACT_SOURCES = (
     'N_Components N_Peaks Morphology Morph_Prob P_1C_1P P_1C_2P P_1C_3P P_2C_2P P_2C_3P P_3C_3P Box_RA Box_DEC '
     'Box_Width Box_Height Morph_Flag'
 )
+ALL_SOURCE_COLUMNS = [*CONTRACT_SOURCES.split(), 'E_RA', 'E_DEC', 'E_Peak_flux']
 LABELS = np.array([0, 1, 0, 2, 1, 0])
 
 
-def standard_table(ra, dec, flux=None, maj=5.0, min=5.0, pa=0.0):
+def standard_table(ra, dec, flux=None, maj=5.0, min=5.0, pa=0.0, **others):
     n = len(ra)
     flux = np.ones(n) if flux is None else np.asarray(flux, float)
+    unknown = np.full(n, np.nan)
+    e_flux, peak, e_peak = others.get('e_flux', 0.1 * flux), others.get('peak', flux), others.get('e_peak', unknown)
+    e_sky = np.transpose([others.get('e_ra', unknown), others.get('e_dec', unknown)])
     shape = np.transpose(np.broadcast_arrays(np.full(n, maj) / 3600, np.full(n, min) / 3600, np.full(n, pa)))
-    return component_table(np.transpose([ra, dec]), flux, 0.1 * flux, flux, shape, np.arange(n), ['S'] * n)
+    place = np.transpose([ra, dec])
+    return component_table(place, flux, e_flux, peak, shape, np.arange(n), ['S'] * n, e_sky, e_peak)
 
 
 def groups_table(n):
@@ -110,7 +116,7 @@ def tables_of(path, **kwargs):
 
 def test_columns_are_those_of_the_contract():
     assert [spec.name for spec in COMPONENT_COLUMNS] == CONTRACT_COMPONENTS.split()
-    assert [spec.name for spec in SOURCE_COLUMNS] == CONTRACT_SOURCES.split()
+    assert [spec.name for spec in SOURCE_COLUMNS] == ALL_SOURCE_COLUMNS
 
 
 @pytest.mark.parametrize('spec', COMPONENT_COLUMNS + SOURCE_COLUMNS + HOST_COLUMNS, ids=lambda spec: spec.name)
@@ -143,8 +149,39 @@ def test_sums_are_conserved_and_errors_add_in_quadrature():
         assert sources['Peak_flux'][i] == own['Peak_flux'].max()
         np.testing.assert_allclose(sources['E_Total_flux'][i].value, np.linalg.norm(own['E_Total_flux'].value))
         assert sources['Assoc'][i] == len(own)
-    assert sources.colnames == CONTRACT_SOURCES.split()
+    assert sources.colnames == ALL_SOURCE_COLUMNS
     assert all(sources[spec.name].unit == (spec.unit and u.Unit(spec.unit)) for spec in SOURCE_COLUMNS)
+
+
+def test_errors_of_what_is_summed():
+    row = composite([10, 10.001], [0, 0], flux=[3, 1], e_flux=[0.3, 0.4], e_ra=[1e-4, 4e-4], e_dec=[1e-4, np.nan])
+    assert row['E_Total_flux'].value == pytest.approx(0.5)
+    assert row['E_RA'].value == pytest.approx(np.hypot(0.75e-4, 1e-4))
+    assert np.isnan(row['E_DEC'])
+    unknown = composite([10, 10.001], [0, 0], flux=[3, 1], e_flux=[0.3, np.nan])
+    assert np.isnan(unknown['E_Total_flux'])
+    partly = composite([10, 10.001], [0, 0], flux=[np.nan, 2], e_flux=[0.3, 0.4], e_peak=[0.1, 0.2], peak=[np.nan, 2])
+    assert partly['E_Total_flux'].value == pytest.approx(0.4)
+    assert partly['Peak_flux'].value == 2
+    assert partly['E_Peak_flux'].value == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize('form', ['fits', 'ascii.ecsv'])
+def test_a_catalogue_with_names_of_its_own(original, tmp_path, form):
+    table = read_catalogue(original)
+    table['Source_Name'] = [f'ILTJ{k}' for k in range(len(table))]
+    table.write(tmp_path / 'lotss.fits')
+    before = read_catalogue(tmp_path / 'lotss.fits')
+    with pytest.warns(InputWarning, match='columns Source_Name of its own, which become Source_Name_of_catalogue'):
+        renamed = with_own_names(before, 'lotss.fits')
+    sources = build_source_table(standardise(renamed), LABELS, groups_table(3))
+    components = build_component_table(renamed, sources, LABELS, np.ones(len(table)))
+    path, _ = write_tables(components, sources, tmp_path, 'field', original=tmp_path / 'lotss.fits', format=form)
+    back = read_catalogue(path)
+    assert back.colnames == [*renamed.colnames, *CONTRACT_COMPONENTS.split()]
+    assert [str(name) for name in back['Source_Name_of_catalogue']] == [f'ILTJ{k}' for k in range(len(table))]
+    assert all(str(name).startswith('CLARAN J') for name in back['Source_Name'])
+    assert with_own_names(components) is components  # processed before
 
 
 def test_unknown_fluxes_do_not_spoil_sums():
@@ -339,7 +376,7 @@ def test_empty_tables_are_valid(form, tmp_path):
     sources = build_source_table(standardise(table, path), [], groups_table(0))
     components = build_component_table(table, sources, [], [])
     written = write_tables(components, sources, tmp_path, 'field', original=path, format=form)
-    for path, columns in zip(written, ([*names, *CONTRACT_COMPONENTS.split()], CONTRACT_SOURCES.split()), strict=True):
+    for path, columns in zip(written, ([*names, *CONTRACT_COMPONENTS.split()], ALL_SOURCE_COLUMNS), strict=True):
         back = read_catalogue(path)
         assert back.colnames == columns
         assert len(back) == 0

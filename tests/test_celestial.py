@@ -78,9 +78,13 @@ def test_a_catalogue_in_either_frame_has_the_same_footprints(name, image):
     own = to_sky(made.wcs, xy).transform_to(wcs_to_celestial_frame(made.wcs)).spherical
     angle = np.array([10.0, 70.0, 130.0])
     values = dict(RA=own.lon.to(u.deg), DEC=own.lat.to(u.deg), PA=angle * u.deg, Maj=[12.0] * 3 * u.arcsec)
-    native = QTable(values | dict(Min=[6.0] * 3 * u.arcsec, Total_flux=[1.0] * 3 * u.Jy, Isl_id=[0, 1, 2]))
+    values |= dict(Min=[6.0] * 3 * u.arcsec, Total_flux=[1.0] * 3 * u.Jy, Isl_id=[0, 1, 2])
+    native = QTable(values | dict(E_RA=[0.0, 1.0, 3.0] * u.arcsec, E_DEC=[1.0, 1.0, 4.0] * u.arcsec))
     with pytest.warns(InputWarning, match=f'own frame, {name}'):
         converted, _ = in_icrs(native, made, 'list.fits')
+    np.testing.assert_allclose(np.hypot(converted['E_RA'], converted['E_DEC']).value, [1, 2**0.5, 5])
+    np.testing.assert_allclose(converted['E_RA'][1].value, 1)  # a circle
+    assert abs(converted['E_DEC'][0].value - 1) > (0.1 if name == 'galactic' else 1e-9)
     found = on_image(converted, sky)
     np.testing.assert_allclose(found.xy, xy, atol=0.02)
     # PA runs from the image's own north, its y axis, through its east, which is left

@@ -27,6 +27,7 @@ from claran_plugin.images import read_image
 STANDARD = {
     'Component_id': None, 'RA': u.deg, 'DEC': u.deg, 'Total_flux': u.Jy, 'E_Total_flux': u.Jy,
     'Peak_flux': u.Jy / u.beam, 'Maj': u.arcsec, 'Min': u.arcsec, 'PA': u.deg, 'Isl_id': None, 'S_Code': None,
+    'E_RA': u.deg, 'E_DEC': u.deg, 'E_Peak_flux': u.Jy / u.beam,
 }  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def test_file_and_image_object_give_the_same_rows(img, tmp_path, kind, form):
     assert_standard(table)
     assert table['S_Code'].tolist() == expected['S_Code'].tolist()
     for name in set(STANDARD) - {'S_Code'}:
-        np.testing.assert_allclose(table[name], expected[name], rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(table[name], expected[name], rtol=2e-9, err_msg=name)
 
 
 def test_rows_after_dummies_were_written(img, tmp_path):
@@ -263,7 +264,48 @@ def test_negative_ids_and_every_row_are_kept():
     standard = standardise(table)
     assert len(standard) == 3
     assert standard['Isl_id'].tolist() == [-1, 0, 0]
-    assert standard['Maj'].value.tolist() == [-3600, 0, 3600]  # PyBDSF's tables without units are in deg
+    np.testing.assert_array_equal(standard['Maj'].value, [np.nan, 0, 3600])  # PyBDSF's tables without units are in deg
+
+
+def named(n=3, **columns):
+    """A catalogue of another source finder."""
+    return Table(dict(RA=np.arange(n) * u.deg, DEC=np.zeros(n) * u.deg, Total_flux=np.ones(n) * u.Jy) | columns)
+
+
+def test_fitted_sizes_go_before_deconvolved_ones():
+    axes = dict(MAJOR=1.0, MINOR=0.5, POSANG=10.0, FITTED_MAJOR=6.0, FITTED_MINOR=5.0, FITTED_POSANG=80.0)
+    first = standardise(named(**{name: np.full(3, value) for name, value in axes.items()}))
+    vizier = standardise(
+        named(Maj=np.zeros(3), Min=np.zeros(3), PA=np.zeros(3), fMaj=[6.0] * 3, fMin=[5.0] * 3, fPA=[80.0] * 3)
+    )
+    for table in (first, vizier):
+        assert [float(table[axis].value[0]) for axis in ('Maj', 'Min', 'PA')] == pytest.approx([6, 5, 80])
+
+
+def test_a_gaussian_counts_with_its_own_flux_density():
+    whole = named(Source_ID=['a', 'a', 'b'])
+    whole.rename_column('Total_flux', 'Total_flux_Source')
+    with pytest.raises(InputError, match='Total_flux_Source is that of a whole source, of which Source_ID lists'):
+        standardise(whole, 'racs.fits')
+    whole['Total_flux_Gaussian'] = [0.25, 0.75, 1.0] * u.Jy
+    assert standardise(whole)['Total_flux'].value.tolist() == [0.25, 0.75, 1.0]
+    sources = named(Source_ID=['a', 'b', 'c'])
+    sources.rename_column('Total_flux', 'Total_flux_Source')
+    assert standardise(sources)['Total_flux'].value.tolist() == [1, 1, 1]
+
+
+def test_what_stands_for_no_error_is_none():
+    table = standardise(named(err_int_flux=[-1.0, 0.1, 0.2] * u.Jy, a=[-1.0, 6.0, 6.0] * u.arcsec))
+    np.testing.assert_array_equal(table['E_Total_flux'].value, [np.nan, 0.1, 0.2])
+    np.testing.assert_allclose(table['Maj'].value, [np.nan, 6, 6])
+
+
+def test_errors_of_positions_are_taken_where_their_unit_is_known():
+    told = standardise(named(ra_err=[0.36] * 3 * u.arcsec, dec_err=[0.72] * 3 * u.arcsec))
+    np.testing.assert_allclose(told['E_RA'].value, 1e-4)
+    np.testing.assert_allclose(told['E_DEC'].value, 2e-4)
+    for column in (np.full(3, 0.36), np.full(3, 0.01) * u.s):  # VizieR has seconds of time
+        assert np.isnan(standardise(named(e_RAJ2000=column))['E_RA']).all()
 
 
 @pytest.mark.parametrize(

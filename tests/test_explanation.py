@@ -75,6 +75,8 @@ def test_a_source_that_was_not_detected(output):
     text = explain(output, alone)
     assert 'an island; no detection claims it' in text
     assert 'none was proposed' in text
+    assert 'No division of its surroundings without this source comes within 8 of its evidence.' in text
+    assert 'Flags: no detection claims the source, or it is off the image' in text
 
 
 @pytest.mark.parametrize('form', ['votable', 'csv', 'ascii.ecsv'])

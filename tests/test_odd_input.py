@@ -12,6 +12,7 @@ from astropy.io import fits
 from astropy.table import Table, vstack
 from astropy.wcs import WCS, Sip
 from known_grouping import KnownAssociator
+from scipy import ndimage
 from small_field import BEAM_DEG, COMPONENTS, PIXEL_DEG, write_field
 
 from claran_plugin import fits_pixels, pipeline, pixels, zero_margins
@@ -321,6 +322,7 @@ def test_images_in_several_frames_and_units(field, tmp_path):
     strange = catalogue_of(tmp_path / 'galactic.fits')[5:]  # where the image in RA and DEC has nothing
     other = vstack([other, strange])
     other['Total_flux'] = other['Total_flux'].to('mJy')
+    other['RA_max'], other['DEC_max'] = other['RA'], other['DEC']
     other['Isl_id'] = np.arange(len(other))
     other.write(tmp_path / 'galactic.cat.fits')
     output = tmp_path / 'out'
@@ -346,3 +348,49 @@ def test_images_in_several_frames_and_units(field, tmp_path):
     strangers = SkyCoord(strange['RA'], strange['DEC'], frame='galactic').icrs
     found = SkyCoord(parts[1]['RA'], parts[1]['DEC'])
     assert strangers.match_to_catalog_sky(found)[1].max() < 0.1 * u.arcsec
+    np.testing.assert_allclose(parts[1]['RA_max'], parts[1]['RA'])
+    sources = Table.read(output / 'sources.parquet' / 'part-00001.parquet')
+    lone = sources['Assoc'] == 1
+    owners = sources['Assoc_id'][lone].tolist()
+    angle = {int(row['Assoc_id']): float(row['PA']) for row in parts[1]}
+    assert lone.any()
+    np.testing.assert_allclose([angle[owner] for owner in owners], sources['Composite_PA'][lone], atol=1e-3)
+
+
+# ---- what a catalogue or an image may not be
+
+
+def test_oblong_pixels_are_refused(tmp_path):
+    write_field(tmp_path / 'oblong.fits', header=dict(CDELT1=-1e-4, CDELT2=2e-4))
+    with pytest.raises(InputError, match=r'its pixels are 0.36" x 0.72", not square: bring it to square ones first'):
+        read_image(tmp_path / 'oblong.fits')
+
+
+def test_sizes_without_the_beam_are_told_of(field):
+    table = catalogue_of(field)
+    table['Maj'] = table['Min'] = 0.0 * u.deg
+    with pytest.warns(InputWarning, match='components are narrower than the beam, so its sizes are not those of'):
+        associate(field, table)
+
+
+def test_islands_have_the_flux_density_of_what_lies_below_the_threshold(tmp_path):
+    beam_pix = 5.0
+    y, x = np.mgrid[:400, :400]
+    noise = np.random.default_rng(0).normal(size=(400, 400))
+    image = ndimage.gaussian_filter(noise, beam_pix / 2.3548)
+    image /= image.std()
+    peaks = np.array([6.0, 8, 10, 15, 20, 30, 60, 200, 7])
+    for k, peak in enumerate(peaks):
+        squares = (x - 70 - 120 * (k % 3)) ** 2 + (y - 70 - 120 * (k // 3)) ** 2
+        image += peak * np.exp(-4 * np.log(2) * squares / beam_pix**2)
+    header = fits.Header(dict(CTYPE1='RA---SIN', CTYPE2='DEC--SIN', CRVAL1=10.0, CRVAL2=20.0, BUNIT='Jy/beam'))
+    header.update(CRPIX1=200.5, CRPIX2=200.5, CDELT1=-1e-3, CDELT2=1e-3, BMAJ=5e-3, BMIN=5e-3, BPA=0.0)
+    fits.writeto(tmp_path / 'points.fits', image.astype(np.float32), header)
+    table = island_components(Sky(read_image(tmp_path / 'points.fits')))
+    table = table[table['Peak_flux'] > 6.5]
+    ratio = np.asarray(table['Total_flux'] / table['Peak_flux'])
+    assert len(table) >= 7
+    assert abs(np.median(ratio) - 1) < 0.12  # without, 0.2 to 0.9
+    assert ratio.min() > 0.7
+    assert abs(np.median(table['Maj']) / 5e-3 - 1) < 0.12
+    assert np.all(abs(table['Total_flux'] - table['Peak_flux']) < 4 * table['E_Total_flux'] + 0.1 * table['Peak_flux'])

@@ -321,7 +321,8 @@ def row_of(name, ra, dec=0.0, radius=1.0):
 
 def shown(places, owner, distance, flags=None):
     coords = SkyCoord([ra for ra, _ in places], [dec for _, dec in places], unit='deg')
-    return Shown(coords, np.array(owner), np.array(distance, float), np.array(flags or [0] * len(distance)))
+    shape = np.tile([0.001, 0.001, 0.0], (len(places), 1))
+    return Shown(coords, shape, np.array(owner), np.array(distance, float), np.array(flags or [0] * len(distance)))
 
 
 def test_no_component_of_a_source_is_lost_to_an_image_that_does_not_show_it():
@@ -331,6 +332,19 @@ def test_no_component_of_a_source_is_lost_to_an_image_that_does_not_show_it():
     assert repeated_sources(rows, images.__getitem__) == {0: {0}}
     images[1] = images[1]._replace(owner=np.array([0, 1]), distance=np.array([0.5, 0.2]), flags=np.zeros(2, int))
     assert repeated_sources(rows, images.__getitem__) == {1: {0}}  # c is in no group: it stays
+
+
+def test_one_component_here_and_two_there():
+    rows = [row_of('a', 10.0, radius=0.1), row_of('b', 10.3)]
+    two = shown([(10.0, 0.0), (10.003, 0.0)], [0, 1], [0.0, 0.0])
+    wide = shown([(10.0015, 0.0)], [0], [0.3])  # 1.5 times the matching distance from either
+    assert repeated_sources(rows, [two, wide].__getitem__) == {}  # too narrow to be both
+    wide = wide._replace(shape=np.array([[0.004, 0.001, 90.0]]))
+    assert repeated_sources(rows, [two, wide].__getitem__) == {1: {0}}
+    assert repeated_sources(rows, [two, wide._replace(shape=np.array([[0.004, 0.001, 0.0]]))].__getitem__) == {}
+    assert repeated_sources(rows, [two, wide._replace(shape=np.full((1, 3), np.nan))].__getitem__) == {}
+    near = wide._replace(coords=two.coords[:1])  # the first is its partner, the second lies within it
+    assert repeated_sources(rows, [two, near].__getitem__) == {1: {0}}
 
 
 def test_of_a_chain_every_component_is_listed():

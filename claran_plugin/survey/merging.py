@@ -12,23 +12,21 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import ICRS, SkyCoord
-from astropy.io import fits
+from astropy.coordinates import SkyCoord
 from astropy.table import Column, Table
 from numpy.typing import NDArray
 
-from claran_plugin.catalogue_reading import position_columns, sky_positions, standardise, table_hdu
-from claran_plugin.catalogue_writing import FRAME_CARD, output_paths
+from claran_plugin.catalogue_reading import standardise
+from claran_plugin.catalogue_writing import output_paths
 from claran_plugin.errors import InputWarning
 from claran_plugin.explanation import PER_IMAGE
 from claran_plugin.survey.overlaps import Shown, repeated_sources
+from claran_plugin.survey.reading import IMAGE, READERS
 from claran_plugin.survey.work import Row
 
 TABLES = ('components', 'sources')
 COMPONENTS_IN_MEMORY = 2_000_000
 """Some 200 bytes each."""
-IMAGE = 'Image'
-"""The column that the merged tables have in addition."""
 
 
 class Merged(NamedTuple):
@@ -134,7 +132,8 @@ class _Images:
         middle = SkyCoord(float(row['ra']), float(row['dec']), unit='deg')
         distance = SkyCoord(sources['RA'], sources['DEC'], unit='deg').separation(middle).deg
         coords = SkyCoord(components['RA'], components['DEC'])
-        return Shown(coords, np.asarray(table['Assoc_id']), distance, np.asarray(sources['Morph_Flag']))
+        shape = np.transpose([components[name].to_value(u.deg) for name in ('Maj', 'Min', 'PA')])
+        return Shown(coords, shape, np.asarray(table['Assoc_id']), distance, np.asarray(sources['Morph_Flag']))
 
 
 def _read_all(
@@ -185,39 +184,6 @@ def _read_all(
             stacklevel=3,
         )
     return kinds, units, unreadable
-
-
-def _read(path: Path) -> Table:
-    """Read a table without masks: what is missing in a column of integers makes it one of floats with NaN."""
-    with fits.open(path) as hdus:
-        number = table_hdu(hdus, path)
-    table = Table.read(path, hdu=number, mask_invalid=False)
-    table.convert_bytestring_to_unicode()
-    for name in table.colnames:
-        column = table[name]
-        if hasattr(column, 'mask'):
-            as_float = column.dtype.kind in 'biu' and column.mask.any()
-            plain = column.astype(float).filled(np.nan) if as_float else np.asarray(column)
-            table[name] = Column(plain, unit=column.unit, description=column.description, meta=column.meta)
-    if IMAGE in table.colnames:  # of the user's catalogue
-        table.rename_column(IMAGE, f'{IMAGE}_of_catalogue')
-    return table
-
-
-def _read_components(path: Path) -> Table:
-    """Read a component table, with its positions in ICRS."""
-    table = _read(path)
-    name, _, equinox = str(table.meta.get(FRAME_CARD, ICRS.name)).partition(' ')
-    if name != ICRS.name and len(table):
-        own = sky_positions(table, path)
-        at = SkyCoord(own.ra, own.dec, frame=name, **({'equinox': equinox} if equinox else {})).icrs
-        for column, angle in zip(position_columns(table), (at.ra, at.dec), strict=True):
-            table[column] = Column(angle.deg, unit='deg', description=table[column].description)
-        table.meta[FRAME_CARD] = ICRS.name
-    return table
-
-
-READERS = {'components': _read_components, 'sources': _read}
 
 
 def _uniform(table: Table, kinds: Mapping[str, np.dtype], units: Mapping[str, u.UnitBase]) -> Table:

@@ -1,6 +1,8 @@
 """Which sources several images show, and which image's word is taken.
 
-Two components of two images are one where they are each other's nearest and closer than half a beam; sources with such
+Two components of two images are one where they are each other's nearest and closer than half a beam. A component that
+has no such partner is one with the nearest in the other image if the middle of either lies within the other's ellipse
+at half power, as where a source finder fits one Gaussian to what it fits two in the other image. Sources with such
 components in common belong together. Of a group of these, the images are asked in turn: first those that show the most
 of the group's components, then those in which the fewest of its sources are cut by an edge or blank pixels, then those
 whose middle is nearest, where a pointing is deepest. A source is taken if none of its components is in a source that
@@ -37,6 +39,8 @@ class Shown(NamedTuple):
     ----------
     coords : SkyCoord
         Of its n components.
+    shape : (n, 3) array
+        Their axes at half power and position angles, deg; NaN where unknown.
     owner : (n,) int array
         Row of the source table that each component belongs to.
     distance : (S,) array
@@ -46,6 +50,7 @@ class Shown(NamedTuple):
     """
 
     coords: SkyCoord
+    shape: NDArray
     owner: NDArray
     distance: NDArray
     flags: NDArray
@@ -79,7 +84,7 @@ def repeated_sources(rows: Sequence[Row], image: Callable[[int], Shown]) -> dict
     for first, second in _overlapping(rows):
         a, b = image(first), image(second)
         near = MATCHING_BEAMS * max(float(rows[first]['beam']), float(rows[second]['beam']))
-        for i, j in _mutual_nearest(a.coords, b.coords, near):
+        for i, j in _same_components(a, b, near):
             matches.append(((first, i), (second, j)))
             _remember(seen, first, a, int(a.owner[i]))
             _remember(seen, second, b, int(b.owner[j]))
@@ -147,11 +152,28 @@ def _overlapping(rows: Sequence[Row]) -> list[tuple[int, int]]:
     return sorted(zip(first[near].tolist(), second[near].tolist(), strict=True))
 
 
-def _mutual_nearest(a: SkyCoord, b: SkyCoord, limit_deg: float) -> list[tuple[int, int]]:
-    """Match positions that are each other's nearest and closer than a limit."""
-    if not len(a) or not len(b):
+def _same_components(a: Shown, b: Shown, limit_deg: float) -> list[tuple[int, int]]:
+    """Match the components of two images: each other's nearest closer than a limit, others by their ellipses."""
+    if not len(a.coords) or not len(b.coords):
         return []
-    to_b, separation, _ = a.match_to_catalog_sky(b)
-    to_a, _, _ = b.match_to_catalog_sky(a)
-    matched = np.flatnonzero((separation.deg < limit_deg) & (to_a[to_b] == np.arange(len(a))))
-    return list(zip(matched.tolist(), np.asarray(to_b)[matched].tolist(), strict=True))
+    to_b, separation, _ = a.coords.match_to_catalog_sky(b.coords)
+    to_a, _, _ = b.coords.match_to_catalog_sky(a.coords)
+    one_to_one = (separation.deg < limit_deg) & (to_a[to_b] == np.arange(len(a.coords)))
+    matched = np.flatnonzero(one_to_one)
+    rest_a, rest_b = np.flatnonzero(~one_to_one), np.setdiff1d(np.arange(len(b.coords)), to_b[matched])
+    pairs = [(matched, to_b[matched]), (rest_a, to_b[rest_a]), (to_a[rest_b], rest_b)]
+    i, j = (np.concatenate(ends).astype(int) for ends in zip(*pairs, strict=True))
+    same = _within(a, i, b, j) | _within(b, j, a, i)
+    same[: len(matched)] = True
+    return sorted(set(zip(i[same].tolist(), j[same].tolist(), strict=True)))
+
+
+def _within(inner: Shown, rows: NDArray, outer: Shown, others: NDArray) -> NDArray:
+    """Tell which of some components have their middle within the ellipse of one of another image each."""
+    middle, angle = outer.coords[others], outer.shape[others, 2]
+    distance = middle.separation(inner.coords[rows]).deg
+    bearing = middle.position_angle(inner.coords[rows]).rad - np.radians(angle)
+    semi = outer.shape[others, :2].T / 2
+    with np.errstate(invalid='ignore', divide='ignore'):
+        radius = np.hypot(distance * np.cos(bearing) / semi[0], distance * np.sin(bearing) / semi[1])
+    return radius < 1

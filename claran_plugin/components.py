@@ -8,6 +8,7 @@ import gc
 import io
 import logging
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,18 +50,28 @@ ATTRIBUTES = {
 """Names of position and peak in PyBDSF's objects."""
 
 
+_ALONE = threading.RLock()
+
+
 @contextlib.contextmanager
 def contained() -> Iterator[None]:
     """Keep what PyBDSF does to numpy's error state, logging, the screen and the garbage collector to itself.
 
     Importing PyBDSF makes numpy raise on division by zero in the whole process, its logger repeats every line through
     the root logger, it prints even when told to be quiet, and it collects garbage after each of its steps, which takes
-    seconds beside a large library.
+    seconds beside a large library. All that is the whole process's, so one thread at a time is let in.
     """
+    with _ALONE:
+        yield from _contained()
+
+
+def _contained() -> Iterator[None]:
     log = logging.getLogger('PyBDSF')
     level, propagate, handlers = log.level, log.propagate, list(log.handlers)
     chatter = io.StringIO()
-    gc.freeze()
+    is_first = not gc.get_freeze_count()  # otherwise it is the caller's, who wants it to last
+    if is_first:
+        gc.freeze()
     try:
         with (
             np.errstate(),
@@ -72,7 +83,8 @@ def contained() -> Iterator[None]:
             log.propagate = False
             yield
     finally:
-        gc.unfreeze()
+        if is_first:
+            gc.unfreeze()
         for handler in set(log.handlers) - set(handlers):
             handler.close()
         log.handlers[:] = handlers
@@ -115,6 +127,9 @@ def run_pybdsf(
     InputError
         Where PyBDSF cannot work on the image.
     """
+    kept = sorted(key for key in options if options[key] and (key == 'output_all' or key.startswith('savefits_')))
+    if kept and not options.get('outdir'):
+        raise InputError(f'{", ".join(kept)}: PyBDSF writes files; say where with the option outdir, too')
     with tempfile.TemporaryDirectory(prefix='claran_') as folder:
         if isinstance(image, CCDData):
             name = str(image.meta.get('FILENAME', 'image'))
@@ -149,11 +164,14 @@ def _process(path: Path, name: str, settings: dict[str, Any]) -> Any:
         text = ' '.join(str(err).split())
         for sign, fault, remedy in FAULTS:
             if sign.lower() in text.lower():
-                raise InputError(f'{name}: {fault}; {remedy}') from err
+                told = f' ({text})' if sign == 'Cannot open' and path.name not in text else ''
+                raise InputError(f'{name}: {fault}{told}; {remedy}') from err
         raise InputError(
             f'{name}: PyBDSF failed ({type(err).__name__}: {text}); try other PyBDSF options, or run PyBDSF '
             f'yourself and give its catalogue'
         ) from err
+    if 'cleanup' not in img.completed_Ops:
+        raise InputError(f'{name}: PyBDSF stopped before its end; leave out stop_at')
     return img
 
 

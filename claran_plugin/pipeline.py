@@ -89,6 +89,7 @@ def associate(
     own_frame: bool | None = None,
     associator: Associator | None = None,
     progress: Progress | None = None,
+    name: str | None = None,
 ) -> Association:
     """Group the components of a catalogue into physical sources and tell their morphologies.
 
@@ -122,6 +123,8 @@ def associate(
     progress : callable, optional
         Wraps the iteration over fields of view, ``progress(centres, number)``: those of the image, then, where there
         are any, those of coarser skies.
+    name : str, optional
+        What to call the catalogue in errors and warnings; by default its path.
 
     Returns
     -------
@@ -134,7 +137,7 @@ def associate(
     """
     radio = read_image(image, beam=beam, frequency=frequency, survey=survey)
     near_infrared = read_infrared(infrared, radio) if infrared is not None else None
-    name = 'catalogue' if isinstance(catalogue, Table) else str(catalogue)
+    name = name or ('catalogue' if isinstance(catalogue, Table) else str(catalogue))
     original = catalogue if isinstance(catalogue, Table) else read_catalogue(catalogue)
     if not overwrite_columns:
         original = with_own_names(original, name)
@@ -184,7 +187,14 @@ def associate_pybdsf(img: Any, infrared: ImageLike | None = None, **options: Any
     """Associate the sources of a PyBDSF image object, in the order of its srl list; options as for `associate`."""
     major, minor, angle = (float(value) for value in img.beam)
     radio = read_image(_pixels_of(img), beam=(major, minor, angle), frequency=float(img.frequency))
-    return associate(radio, Table(from_pybdsf(img, 'srl')), infrared, own_frame=True, **options)
+    return associate(
+        radio, Table(from_pybdsf(img, 'srl')), infrared, own_frame=True, name=pybdsf_name(img.filename), **options
+    )
+
+
+def pybdsf_name(image: str | Path) -> str:
+    """Name what PyBDSF found in an image."""
+    return f"PyBDSF's list of {image}"
 
 
 def run(
@@ -263,9 +273,7 @@ def detect(
 
 
 def _pixels_of(img: Any) -> CCDData:
-    """Take the image out of PyBDSF's object, where it is transposed."""
-    if img.opts.trim_box is not None:
-        raise InputError(f'{img.filename}: was trimmed by PyBDSF (trim_box); cut the image out first instead')
+    """Take the image out of PyBDSF's object, where it is transposed; trimmed, if PyBDSF did so (trim_box)."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FITSFixedWarning)
         wcs = WCS(img.header).celestial

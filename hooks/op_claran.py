@@ -13,16 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from claran_plugin.components import contained, pybdsf_rows
 from claran_plugin.errors import InputError
-
-SUMMED = ('total_flux_Q', 'total_flux_U', 'total_flux_V')
-SUMMED_ERRORS = ('total_fluxE_Q', 'total_fluxE_U', 'total_fluxE_V')
+from claran_plugin.hooks.carried_over import carry_over
 
 
 class OpClaran:
     """Group PyBDSF's sources into physical sources, in memory.
 
     Afterwards ``img.write_catalog`` writes the physical sources in every format and list that PyBDSF knows, and
-    ``img.claran`` holds the association with its component and source tables.
+    ``img.claran`` holds the association with its component and source tables. PyBDSF's own modules, those of spectral
+    indices and polarisation among them, belong before it: ``img.process`` finds PyBDSF's sources anew, so that this is
+    to be called again.
 
     Parameters
     ----------
@@ -51,8 +51,9 @@ class OpClaran:
         if associate is None:
             from claran_plugin.pipeline import associate_pybdsf as associate
         with np.errstate(divide='warn', over='warn', under='ignore', invalid='warn'):  # `import bdsf` changes them
-            img.claran = associate(img, **self.options)
-        regroup(img, img.claran.labels)
+            found = associate(img, **self.options)
+        regroup(img, found.labels)
+        img.claran = found
         return img
 
 
@@ -85,8 +86,15 @@ def regroup(img: Any, labels: ArrayLike) -> None:
     groups: dict[int, list[Any]] = {}
     for label, source in zip(labels.tolist(), sources, strict=True):
         groups.setdefault(label, []).append(source)
-    with contained():
-        regrouped = [members[0] if len(members) == 1 else merge(img, members) for members in groups.values()]
+    # Merging writes to the Gaussians, which are to be as they were if it ends early.
+    before = [(gaussian, gaussian.source_id, gaussian.code) for source in sources for gaussian in source.gaussians]
+    try:
+        with contained():
+            regrouped = [members[0] if len(members) == 1 else merge(img, members) for members in groups.values()]
+    except BaseException:
+        for gaussian, source_id, code in before:
+            gaussian.source_id, gaussian.code = source_id, code
+        raise
     for number, source in enumerate(regrouped):
         source.source_id = number
         for gaussian in source.gaussians:
@@ -97,6 +105,7 @@ def regroup(img: Any, labels: ArrayLike) -> None:
         img.islands[source.island_id].sources.append(source)
     img.sources, img.nsrc = regrouped, len(regrouped)
     img.completed_Ops.append('claran')
+    img._prev_opts = None  # by which PyBDSF would go on from these sources as if they were its own
 
 
 def merge(img: Any, members: list[Any]) -> Any:
@@ -118,7 +127,7 @@ def merge(img: Any, members: list[Any]) -> Any:
     source.total_flux_islE = float(np.sqrt(sum(part.total_fluxE**2 for part in islands)))
     residual = img.resid_gaus_arr[tuple(island.bbox)][~island.mask_active]
     source.gresid_rms, source.gresid_mean = np.std(residual), np.mean(residual)
-    _carry_over(source, members, brightest)
+    carry_over(source, members, brightest, img)
     return source
 
 
@@ -139,27 +148,10 @@ def _union(img: Any, islands: list[Any], island_id: int) -> Any:
     )  # fmt: skip
 
 
-def _carry_over(source: Any, members: list[Any], brightest: Any) -> None:
-    """Give a merged source what PyBDSF's spectral and polarisation modules add to sources.
-
-    Flux densities are summed; other measurements, such as spectral indices, hold for no sum and become NaN.
-    """
-    for name, value in vars(brightest).items():
-        if hasattr(source, name):
-            continue
-        if name in SUMMED:
-            value = sum(getattr(member, name) for member in members)
-        elif name in SUMMED_ERRORS:
-            value = float(np.sqrt(sum(getattr(member, name) ** 2 for member in members)))
-        elif isinstance(value, float | np.floating):
-            value = float('nan')
-        elif isinstance(value, list | np.ndarray) and name in ('specin_flux', 'specin_fluxE'):
-            value = [float('nan')] * len(value)
-        setattr(source, name, value)
-
-
 def _check_processed(img: Any) -> None:
     missing = {'gaul2srl', 'make_residimage'} - set(getattr(img, 'completed_Ops', ()))
     if missing:
         name = getattr(img, 'filename', img)
-        raise InputError(f'{name}: PyBDSF has not run to its end; call bdsf.process_image before OpClaran')
+        raise InputError(
+            f'{name}: PyBDSF has not run to its end; call bdsf.process_image, without stop_at, before OpClaran'
+        )

@@ -252,6 +252,21 @@ def test_infrared_goes_through(field, tmp_path, known_grouping):
     assert fits.getheader(tmp_path / 'out' / 'field.sources.fits', 1)['CLINFRA'] == 'w1.fits'
 
 
+@pytest.mark.parametrize(
+    ('option', 'said'),
+    [
+        ('beam=(1,1,0)', 'beam is no option here: give it with --beam'),
+        ('filename=other.fits', 'the image is given by itself'),
+        ('spectralindex_do=True', 'measure cubes with bdsf.process_image and claran_plugin.hooks.OpClaran'),
+    ],
+)
+def test_options_that_are_not_pybdsf_s(field, tmp_path, option, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(['run', str(field.image), '-o', str(tmp_path), '--pybdsf', option])
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_pybdsf_options_arrive(field, tmp_path, known_grouping, capsys):
     arguments = ['run', field.image, '-o', str(tmp_path), '--pybdsf', 'thresh_pix=150', '--pybdsf', "thresh='hard'"]
     assert main([*arguments, '--quiet']) == 0

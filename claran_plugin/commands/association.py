@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
             own_frame=True,
             associator=associator,
             progress=log.fields,
+            name=pipeline.pybdsf_name(args.image),
         )
         _write(result, paths, args, original=catalogue)
     _finish(result, result.sources, paths, args, log)

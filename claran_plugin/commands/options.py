@@ -54,11 +54,24 @@ def add_detector(parser: Any) -> None:
     )
 
 
+OF_CUBES = 'one plane is looked at here; measure cubes with bdsf.process_image and claran_plugin.hooks.OpClaran'
+NOT_PYBDSF_S: dict[str, str] = {
+    'filename': 'the image is given by itself',
+    'beam': 'give it with --beam, as PyBDSF is not alone in needing it',
+    'frequency': 'give it with --frequency',
+    'stop_at': 'PyBDSF has to run to its end',
+    **dict.fromkeys(('spectralindex_do', 'polarisation_do', 'collapse_mode', 'collapse_ch0', 'collapse_av'), OF_CUBES),
+}
+"""Options of PyBDSF that are not to be given, and why."""
+
+
 def pybdsf_option(text: str) -> tuple[str, Any]:
     """Read ``KEY=VALUE``; the value is a Python literal, or else text."""
     key, sign, value = text.partition('=')
     if not key or not sign:
         raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE')
+    if key in NOT_PYBDSF_S:
+        raise argparse.ArgumentTypeError(f'{key} is no option here: {NOT_PYBDSF_S[key]}')
     try:
         return key, ast.literal_eval(value)
     except (SyntaxError, ValueError):

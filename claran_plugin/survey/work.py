@@ -143,6 +143,7 @@ def _associate(pointing: Pointing, settings: Settings, paths: list[Path]) -> pip
             overwrite_columns=settings.overwrite_columns,
             own_frame=None if pointing.catalogue else True,
             associator=associator,
+            name=None if pointing.catalogue else pipeline.pybdsf_name(pointing.image),
         )
         provenance = {**result.provenance, 'CLCMD': settings.command}
         write_result(result, paths, name=pointing.name, original=catalogue, overwrite=True, provenance=provenance)

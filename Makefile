@@ -19,7 +19,8 @@ CHOSEN := $(foreach name,TORCH FORCE_CUDA,$(if $(filter-out undefined,$(origin $
 
 PYTHON ?= $(or $(shell command -v python3.11 || command -v python3),python3.11)
 TORCH ?= torch==2.13.0
-# 1 builds mmcv's CUDA operators even where no GPU is seen. With 0 they are built where a GPU and nvcc are.
+# 1 builds mmcv's CUDA operators even where no GPU is seen (for TORCH_CUDA_ARCH_LIST, or all usual ones). With 0 they are
+# built where a GPU is and an nvcc that fits torch.
 FORCE_CUDA ?= 0
 MAX_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WHEELS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/claran_plugin/wheels
@@ -131,31 +132,63 @@ tag=cp$$($(PYTHON) -c 'import platform, sys; print(*sys.version_info[:2], "-", p
 compgen -G "$(WHEELS)/*-$$tag*/*mmcv-*.whl" >/dev/null || { $(CHECK_COMPILER); }
 endef
 
+# Succeeds where there is a GPU and an nvcc of the CUDA that torch is for; extensions cannot be built with another.
+define FITTING_NVCC
+import re, subprocess, sys, torch
+try:
+    told = subprocess.run([sys.argv[1], '--version'], capture_output=True, text=True).stdout
+except OSError:
+    sys.exit(1)
+release = re.search(r'release (\d+)', told)
+mine = (torch.version.cuda or '').split('.')[0]
+if not release or not torch.cuda.is_available():
+    sys.exit(1)
+if release[1] != mine:
+    sys.exit(f'nvcc is of CUDA {release[1]}, torch of CUDA {mine}: mmcv is built for CPUs')
+endef
+export FITTING_NVCC
+
+# Which GPUs to build for: those that are asked for, those that are seen, or else all that are usual.
+define CUDA_ARCHS
+import os, torch
+seen = sorted({torch.cuda.get_device_capability(n) for n in range(torch.cuda.device_count())})
+print(os.environ.get('TORCH_CUDA_ARCH_LIST') or ';'.join(f'{a}.{b}' for a, b in seen) or '7.5;8.0;8.6;8.9;9.0+PTX')
+endef
+export CUDA_ARCHS
+
 # Installs mmcv from the cache, building it first if need be; nothing to do if this very wheel is installed already.
+# $$cuda is 0: for CPUs; 1: with CUDA, as asked for; 2: with CUDA if that works.
 define INSTALL_MMCV
 cuda=$(FORCE_CUDA); \
-if command -v "$${CUDA_HOME:+$$CUDA_HOME/bin/}nvcc" >/dev/null \
-        && $(PY) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then cuda=1; fi; \
-key="$$($(PY) -W ignore -c "$$WHEEL_FOLDER")$$(test $$cuda = 1 && echo -cuda || true)"; \
-folder="$(WHEELS)/$$key"; \
+if test $$cuda = 0 && $(PY) -W ignore -c "$$FITTING_NVCC" "$${CUDA_HOME:+$$CUDA_HOME/bin/}nvcc"; then cuda=2; fi; \
 requirement='$(MMCV)'; \
 pattern="onedl_mmcv-$${requirement##*==}-*.whl"; \
-wheel=$$(compgen -G "$$folder/$$pattern" | head -n 1 || true); \
-if test -n "$$wheel" && ! $(PY) -c "$$HAS_OPERATORS" "$$wheel"; then \
-    echo "$$wheel has no compiled operators: removed" >&2; rm -f "$$wheel"; wheel=; fi; \
+choose() { \
+    archs=; test $$cuda = 0 || archs=$$($(PY) -W ignore -c "$$CUDA_ARCHS"); \
+    key="$$($(PY) -W ignore -c "$$WHEEL_FOLDER")$${archs:+-cuda-$${archs//[;.+ ]/_}}"; \
+    folder="$(WHEELS)/$$key"; \
+    wheel=$$(compgen -G "$$folder/$$pattern" | head -n 1 || true); \
+    if test -n "$$wheel" && ! $(PY) -c "$$HAS_OPERATORS" "$$wheel"; then \
+        echo "$$wheel has no compiled operators: removed" >&2; rm -f "$$wheel"; wheel=; fi; }; \
+build() { \
+    echo "Building $(MMCV) with its operators for $$key on $(MAX_JOBS) cores: 5 to 15 minutes, once per machine"; \
+    mkdir -p "$$folder" && \
+    build=$$(mktemp -d "$$folder/build.XXXXXX") && trap 'rm -rf "$$build"' EXIT && \
+    env MMCV_WITH_OPS=1 FORCE_CUDA=$$(test -n "$$archs" && echo 1 || echo 0) MAX_JOBS=$(MAX_JOBS) \
+        $${archs:+"TORCH_CUDA_ARCH_LIST=$$archs"} $$(test -n "$$archs" || echo CUDA_VISIBLE_DEVICES=) \
+        $(PIP) wheel --no-build-isolation --no-deps --no-cache-dir --wheel-dir "$$build" '$(MMCV)' && \
+    built=$$(compgen -G "$$build/$$pattern" | head -n 1 || true) && \
+    { $(PY) -c "$$HAS_OPERATORS" "$$built" || { \
+        echo 'error: mmcv was built without its operators (mmcv/_ext*.so), so it is not kept. Read the messages' \
+            'above: the usual cause is a compiler that cannot use the installed torch.' >&2; false; }; } && \
+    mv "$$built" "$$folder/" && wheel="$$folder/$$(basename "$$built")"; }; \
+choose; \
 if test -z "$$wheel"; then \
     $(CHECK_COMPILER); \
-    echo "Building $(MMCV) with its operators for $$key on $(MAX_JOBS) cores: 5 to 15 minutes, once per machine"; \
-    mkdir -p "$$folder"; \
-    build=$$(mktemp -d "$$folder/build.XXXXXX"); trap 'rm -rf "$$build"' EXIT; \
-    test $$cuda = 1 || export CUDA_VISIBLE_DEVICES=; \
-    MMCV_WITH_OPS=1 FORCE_CUDA=$$cuda MAX_JOBS=$(MAX_JOBS) $(PIP) wheel --no-build-isolation --no-deps \
-        --no-cache-dir --wheel-dir "$$build" '$(MMCV)'; \
-    built=$$(compgen -G "$$build/$$pattern" | head -n 1 || true); \
-    if ! $(PY) -c "$$HAS_OPERATORS" "$$built"; then \
-        echo 'error: mmcv was built without its operators (mmcv/_ext*.so), so it is not kept. Read the messages' \
-            'above: the usual cause is a compiler that cannot use the installed torch.' >&2; exit 1; fi; \
-    mv "$$built" "$$folder/"; wheel="$$folder/$$(basename "$$built")"; fi; \
+    if ! build; then \
+        test $$cuda = 2 || exit 1; \
+        echo 'mmcv cannot be built for CUDA here (see above), so it is built for CPUs' >&2; \
+        rm -rf "$$build"; cuda=0; choose; test -n "$$wheel" || build || exit 1; fi; fi; \
 if test "$$(cat $(VENV)/.mmcv 2>/dev/null)" != "$$wheel"; then \
     echo "Installing $$wheel"; \
     $(PIP) install --quiet --no-deps --force-reinstall "$$wheel"; \

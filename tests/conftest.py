@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+if os.environ.get('CLARAN_TEST_GPU') != '1':
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''  # before torch is imported, and for the processes that tests start
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

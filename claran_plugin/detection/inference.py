@@ -4,6 +4,8 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from claran_plugin.detection import eight_bits, mixed_precision
+from claran_plugin.detection.devices import choose_device, in_single_precision
 from claran_plugin.errors import InputError
 from claran_plugin.models import PRECISIONS, ranges_beside
 from claran_plugin.morphology import CLASSES
@@ -29,6 +32,8 @@ HALVED_STILL = ('roi_head.bbox_head',)
 """Those of them that do where the others use eight bits."""
 FOR_TRAINING = 'claran_plugin.detection.training'
 """A module that running a detector does not need, though its config imports it."""
+BATCH_ON_CPU, BATCH_ON_GPU = 16, 64
+"""Pictures that are looked at together."""
 MOST_THREADS = 16
 """Batches that are looked at at once on a CPU, at most."""
 
@@ -44,7 +49,7 @@ class Detector:
         A state dictionary, as it is or under ``state_dict``; loaded with ``weights_only=True``. Beside them there may
         be ``NAME.ranges.json`` for convolutions in eight bits (`eight_bits`).
     device : str
-        ``auto``, ``cpu`` or ``cuda:N``.
+        See `devices.choose_device`.
     precision : str
         ``auto``: ``half`` on a GPU; on a CPU eight bits in the convolutions where there are ranges for it and the CPU
         is fast in it, otherwise ``half``; ``half``: float16 on a GPU, bfloat16 on a CPU that multiplies in it;
@@ -64,7 +69,7 @@ class Detector:
     def __init__(self, config: str | Path, weights: str | Path, device: str = 'auto', precision: str = 'auto') -> None:
         if precision not in PRECISIONS:
             raise InputError(f'{precision}: not a precision; give one of {", ".join(PRECISIONS)} with --precision')
-        self.device = _device(device)
+        self.device = choose_device(device)
         self.weights_hash, state = read_weights(weights)
         self.config = _read_config(config)
         init_default_scope('mmdet')
@@ -91,21 +96,50 @@ class Detector:
         self.method, self.fusion_options = _fusion(self.config)
         self.input_size = _input_size(self.config)
 
-    @torch.inference_mode()
     def __call__(self, pictures: NDArray) -> list[InstanceData]:
         """Look at pictures.
 
         Parameters
         ----------
         pictures : (n, s, s, 3) uint8 array
+            Where a GPU's memory is too small for all at once, halves are looked at in turn.
 
         Returns
         -------
         n InstanceData with `bboxes` (p, 6, 4) float32, the box of each proposal for each class, xyxy in pixels of the
         picture with integral pixel centres, and `scores` (p, 6) float32, its class probabilities (the rest is
         background)
+
+        Raises
+        ------
+        InputError
+            Where a GPU cannot be used, or its memory is too small for one picture.
         """
-        self.model.to(self.device)
+        try:
+            return self._look(pictures)
+        except torch.OutOfMemoryError as err:
+            if len(pictures) < 2:
+                raise InputError(
+                    f'{self.device}: too little memory is free ({_said(err)}); run fewer programs (survey: --workers) '
+                    'on it, or give --device cpu'
+                ) from err
+        except RuntimeError as err:
+            if self.device.type == 'cpu':
+                raise
+            raise InputError(f'{self.device}: cannot be used ({_said(err)}); give --device cpu or another') from err
+        torch.cuda.empty_cache()
+        half = len(pictures) // 2
+        return [*self(pictures[:half]), *self(pictures[half:])]
+
+    @cached_property
+    def _moved(self) -> torch.nn.Module:
+        """The model, on its device. Its parameters are ordinary ones, so that others may train them further."""
+        with torch.inference_mode(False):
+            return self.model.to(self.device)
+
+    @torch.inference_mode()
+    def _look(self, pictures: NDArray) -> list[InstanceData]:
+        model = self._moved
         side = pictures.shape[1]
         batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device).permute(0, 3, 1, 2)
         samples = [DetDataSample(metainfo=self._metainfo()) for _ in range(len(batch))]
@@ -113,23 +147,26 @@ class Detector:
             batch = batch.float()
             if side != self.input_size:
                 batch = functional.interpolate(batch, (self.input_size,) * 2, mode='bilinear', align_corners=False)
-            batch = self.model.data_preprocessor(dict(inputs=list(batch), data_samples=samples), False)['inputs']
-        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.precision == 'float16'):
-            results = self.model.predict(batch, samples, rescale=False)
+            batch = model.data_preprocessor(dict(inputs=list(batch), data_samples=samples), False)['inputs']
+        exact = in_single_precision(self.device) if self.precision == 'float32' else nullcontext()
+        with exact, torch.autocast(self.device.type, dtype=torch.float16, enabled=self.precision == 'float16'):
+            results = model.predict(batch, samples, rescale=False)
         scale = side / self.input_size
         return [self._to_numpy(sample.pred_instances, scale) for sample in results]
 
-    def in_batches(self, pictures: Iterable[NDArray], batch_size: int = 16) -> Iterator[InstanceData]:
-        """Look at single pictures (s, s, 3) as they come.
+    def in_batches(self, pictures: Iterable[NDArray], batch_size: int | None = None) -> Iterator[InstanceData]:
+        """Look at single pictures (s, s, 3) as they come, by default 16 at a time on a CPU and 64 on a GPU.
 
         Batches are looked at in threads, on a CPU as many as torch would use for one batch: that leaves no core waiting
         in the small steps between the convolutions, and the caller makes the next pictures meanwhile.
         """
-        number = min(torch.get_num_threads(), MOST_THREADS) if self.device.type == 'cpu' else 1
+        on_cpu = self.device.type == 'cpu'
+        number = min(torch.get_num_threads(), MOST_THREADS) if on_cpu else 1
+        size = batch_size or (BATCH_ON_CPU if on_cpu else BATCH_ON_GPU)
         waiting: deque[Future] = deque()
         with ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             try:
-                for batch in batches(pictures, batch_size):
+                for batch in batches(pictures, size):
                     waiting.append(pool.submit(self, batch))
                     if len(waiting) > number:
                         yield from waiting.popleft().result()
@@ -277,19 +314,3 @@ def _precision(name: str, device: torch.device) -> str:
     if device.type == 'cuda':
         return 'float16'
     return 'bfloat16' if mixed_precision.is_fast_on_cpu() else 'float32'
-
-
-def _device(name: str) -> torch.device:
-    if name == 'auto':
-        name = 'cuda:0' if torch.cuda.is_available() else 'cpu'
-    try:
-        device = torch.device(name)
-    except RuntimeError as err:
-        raise InputError(f'{name}: not a device; give auto, cpu or cuda:N with --device') from err
-    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f'{name}: there are {torch.cuda.device_count()} CUDA devices here; give --device cpu or another'
-        )
-    if device.type not in ('cpu', 'cuda'):
-        raise InputError(f'{name}: devices of this kind are not supported; give auto, cpu or cuda:N with --device')
-    return device

@@ -1,9 +1,11 @@
 """mmengine's Runner, for machines without a GPU too."""
 
 import atexit
+import os
 from typing import Any
 
 import torch
+from mmengine.device import utils as mmengine_device
 from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
@@ -12,7 +14,12 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.distributed import barrier, destroy_process_group, init_process_group, is_initialized
 
+from claran_plugin.detection.devices import REBUILD, has_cuda_operators
 from claran_plugin.errors import InputError
+
+if mmengine_device.DEVICE == 'mps':
+    # mmengine would train on a Mac's GPU, for which mmcv has neither suppression nor RoI pooling.
+    mmengine_device.DEVICE = 'cpu'
 
 
 @RUNNERS.register_module()
@@ -26,7 +33,14 @@ class ClaranRunner(Runner):
     _is_testing = False
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Start the processes' group, over gloo where there is no GPU."""
+        """Start the processes' group, over gloo where there is no GPU.
+
+        Raises
+        ------
+        InputError
+            Where mmcv was not built for the GPU that there is, or there are fewer GPUs than processes.
+        """
+        _check_gpus()
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             init_process_group('gloo')
             # gloo's threads must end before the interpreter does, or else a process may be aborted after its work.
@@ -81,6 +95,18 @@ class ClaranRunner(Runner):
                 for option in ('loss_scale', 'dtype', 'use_fsdp'):
                     optim_wrapper.pop(option, None)
         return super().build_optim_wrapper(optim_wrapper)
+
+
+def _check_gpus() -> None:
+    """Raise InputError where the GPUs do not suffice."""
+    if not torch.cuda.is_available():
+        return
+    without = 'to train on CPUs, set CUDA_VISIBLE_DEVICES to nothing'
+    if not has_cuda_operators():
+        raise InputError(f'there is a GPU, but mmcv has no operators for CUDA: {REBUILD}; {without}')
+    number, there = int(os.environ.get('LOCAL_RANK', 0)) + 1, torch.cuda.device_count()
+    if number > there:
+        raise InputError(f'{number} processes or more, but {there} GPUs: start fewer (--processes {there}); {without}')
 
 
 def _leave_group() -> None:

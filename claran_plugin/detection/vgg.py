@@ -28,8 +28,9 @@ class ClaranVGG(BaseModule):
     first_pooling : bool
         Without it all maps are twice as fine, as if the input had been magnified twice, for half the work.
     train_in_bfloat16 : bool
-        Multiply in bfloat16 while training, which current CPUs do twice as fast; the maps come out in float32. (mmdet's
-        operators take no bfloat16 on a CPU, so only the convolutions, where the time goes, run in it.)
+        Multiply in bfloat16 while training, which current CPUs do twice as fast; the maps come out in float32. GPUs
+        that only emulate it (before compute capability 8.0) stay in float32. (mmdet's operators take no bfloat16 on a
+        CPU, so only the convolutions, where the time goes, run in it.)
     fusion : dict, optional
         Config of a module that turns the input into three channels before the first convolution.
     """
@@ -80,7 +81,7 @@ class ClaranVGG(BaseModule):
         """Give the feature maps of (B, 3, H, W): (B, widths[s], H / 2^s, W / 2^s) for each stage s asked for."""
         features = pictures.contiguous(memory_format=torch.channels_last)
         maps = []
-        mixed = self.train_in_bfloat16 and self.training
+        mixed = self.train_in_bfloat16 and self.training and _multiplies_in_bfloat16(pictures.device)
         # not 'enabled=mixed', which would switch off a mixed precision that the caller has chosen
         with torch.autocast(pictures.device.type, dtype=torch.bfloat16) if mixed else nullcontext():
             features = self.fusion(features)
@@ -89,3 +90,7 @@ class ClaranVGG(BaseModule):
                 if number in self.out_stages:
                     maps.append(features.float() if mixed else features)
         return tuple(maps)
+
+
+def _multiplies_in_bfloat16(device: torch.device) -> bool:
+    return device.type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -119,8 +120,22 @@ def _content(path: Path) -> bytes:
 def _associator(
     model: str | None, weights: str | None, device: str, infrared: bool, views: int, precision: str
 ) -> Associator:
-    """Load a model once per worker."""
+    """Load a model once per worker; the workers of one machine share its GPUs."""
+    if device == 'auto':
+        device = f'auto:{_worker_number()}'
     return Associator(model, weights, device, infrared=infrared, views=views, precision=precision)
+
+
+def _worker_number() -> int:
+    """Give the number of the Dask worker that this is in, 0 outside of one or where it has none."""
+    try:
+        from distributed import get_worker
+
+        name = str(get_worker().name)
+    except (ImportError, ValueError):
+        return 0
+    digits = re.findall(r'\d+', name)
+    return int(digits[-1]) if digits else 0
 
 
 def _associate(pointing: Pointing, settings: Settings, paths: list[Path]) -> pipeline.Association:

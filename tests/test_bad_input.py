@@ -212,7 +212,8 @@ def blank_positions(path):
 
 def processed_before(path):
     table = Table.read(path)
-    table['Assoc_id'] = 0
+    for spec in COMPONENT_COLUMNS:
+        table[spec.name] = 0
     table.write(path, overwrite=True)
 
 

@@ -132,13 +132,16 @@ def measure(
     for px, py in own_pixels:
         touched[islands[max(py - reach, 0) : py + reach + 1, max(px - reach, 0) : px + reach + 1]] = True
     touched[0] = False
-    y, x = np.nonzero(touched[islands])
     near = np.array(tree.query_ball_point(centre, step * size))
-    local = (components.xy[near] - centre) / step + (size - 1) / 2
-    nearest = near[cKDTree(local).query(np.stack([x, y], axis=-1))[1]]
-    footprint = np.zeros(islands.shape, bool)
-    footprint[y, x] = labels[nearest] == label
-    own, n_own = component_labels(np.where(footprint, snr, 0), sampling)
+    if (labels[near] == label).all():  # no other source to share islands with
+        own, n_own = np.where(touched, np.cumsum(touched), 0)[islands], int(touched.sum())
+    else:
+        y, x = np.nonzero(touched[islands])
+        local = (components.xy[near] - centre) / step + (size - 1) / 2
+        nearest = near[cKDTree(local).query(np.stack([x, y], axis=-1))[1]]
+        footprint = np.zeros(islands.shape, bool)
+        footprint[y, x] = labels[nearest] == label
+        own, n_own = component_labels(np.where(footprint, snr, 0), sampling)
     if not n_own:
         return nothing
     peaks = peak_positions(snr, own > 0)

@@ -200,6 +200,19 @@ def sky_positions(table: Table, path: str | Path = 'catalogue') -> SkyCoord:
     return SkyCoord(_positions(ra, dec, path), unit=u.deg)
 
 
+def assumed_units(table: Table) -> dict[str, u.UnitBase]:
+    """Give the unit that `standardise` takes a column to have, of each that it uses and that states none."""
+    size_unit = u.deg if set(table.colnames) >= PYBDSF_MARKS else u.arcsec
+    flux = dict.fromkeys(('Total_flux', 'E_Total_flux'), u.Jy) | dict.fromkeys(('Peak_flux',), u.Jy / u.beam)
+    units = dict.fromkeys(('RA', 'DEC', 'PA'), u.deg) | dict.fromkeys(('Maj', 'Min'), size_unit) | flux
+    names = {standard: _find(table.colnames, standard) for standard in units}
+    return {
+        name: units[standard]
+        for standard, name in names.items()
+        if name is not None and table[name].dtype.kind in 'iuf' and _unit_of(table[name]) is None
+    }
+
+
 def _listed(names: Sequence[str]) -> str:
     return ', '.join(names[:12]) + (', ...' if len(names) > 12 else '')
 

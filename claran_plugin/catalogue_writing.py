@@ -35,6 +35,8 @@ HISTORY_LENGTH = 72
 """Characters of a HISTORY card."""
 FRAME_CARD = 'CLFRAME'
 """Of component tables only; all others are in ICRS."""
+KEY_CARD = 'CLKEY'
+"""Of a survey's tables."""
 PROVENANCE = {
     'CLVERS': 'version of claran_plugin',
     'CLMODEL': 'model of the detector',
@@ -43,6 +45,7 @@ PROVENANCE = {
     'CLPREC': 'precision of its convolutions',
     'CLIMAGE': 'radio image',
     'CLINFRA': 'infrared image',
+    KEY_CARD: 'hash of contents and parameters',
     FRAME_CARD: 'frame of the positions in its own columns',
     'CLCMD': 'command',
 }

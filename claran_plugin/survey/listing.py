@@ -1,5 +1,6 @@
 """The list of images of a survey."""
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from claran_plugin.errors import InputError
 from claran_plugin.images import image_stem
 
 COLUMNS = ('image', 'catalogue', 'infrared', 'name')
+NONE = '-'
 PLAIN = ('.txt', '.lis', '.list', '')
 """Endings of lists that are no tables."""
 
@@ -28,10 +30,10 @@ def read_list(path: str | Path) -> list[Pointing]:
     """Read a list of images.
 
     A text file has an image on each line, with its catalogue and its infrared image after it where there are any;
-    ``-`` stands for none, and what follows a ``#`` is a comment. A table that astropy reads (CSV, ECSV, FITS, VOTable)
-    has the columns ``image`` and, where wanted, ``catalogue``, ``infrared`` and ``name``. Relative paths begin at the
-    list's own folder. Names, which output files get, are by default those of the images, with the name of their folder
-    before them where that alone would not tell them apart.
+    ``-`` stands for none, names with spaces stand in quotes, and what follows a ``#`` is a comment. A table that
+    astropy reads (CSV, ECSV, FITS, VOTable) has the columns ``image`` and, where wanted, ``catalogue``, ``infrared``
+    and ``name``. Relative paths begin at the list's own folder. Names, which output files get, are by default those of
+    the images, with the name of their folder before them where that alone would not tell them apart.
 
     Raises
     ------
@@ -70,35 +72,42 @@ def read_list(path: str | Path) -> list[Pointing]:
 def _lines(path: Path) -> list[dict[str, str]]:
     rows = []
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as err:
         raise InputError(
             f'{path}: not a text file; give a list of images, or a table as CSV, ECSV, FITS or VOTable'
         ) from err
     for number, line in enumerate(lines, 1):
-        words = line.split('#')[0].split()
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as err:
+            raise InputError(f'{path}: line {number}: {err}; put names with spaces in quotes') from err
         if len(words) > 3:
             raise InputError(f'{path}: line {number} has {len(words)} words; expected IMAGE [CATALOGUE [INFRARED]]')
         if words:
-            rows.append(
-                dict.fromkeys(COLUMNS, '')
-                | dict(zip(COLUMNS, ('' if word == '-' else word for word in words), strict=False))
-            )
+            rows.append(dict.fromkeys(COLUMNS, '') | dict(zip(COLUMNS, map(_given, words), strict=False)))
     return rows
+
+
+def _given(word: str) -> str:
+    return '' if word == NONE else word
 
 
 def _table(path: Path) -> list[dict[str, str]]:
     try:
-        table = Table.read(path, converters={'*': [str]}) if path.suffix.lower() == '.csv' else Table.read(path)
+        is_csv = path.suffix.lower() == '.csv'
+        # Excel begins with a mark
+        table = Table.read(path, converters={'*': [str]}, encoding='utf-8-sig') if is_csv else Table.read(path)
     except Exception as err:
         raise InputError(
             f'{path}: not a table that astropy reads ({type(err).__name__}); give a table of images as CSV, ECSV, '
             f'FITS or VOTable, or a text file ({", ".join(sorted(p for p in PLAIN if p))}) with an image on each line'
         ) from err
+    table.rename_columns(table.colnames, [name.lower() for name in table.colnames])
     if 'image' not in table.colnames:
         raise InputError(f'{path}: no column "image"; it has {", ".join(table.colnames)}')
 
     def text(value: Any) -> str:
-        return '' if np.ma.is_masked(value) else str(value).strip()
+        return '' if np.ma.is_masked(value) else _given(str(value).strip())
 
     return [{key: text(row[key]) if key in table.colnames else '' for key in COLUMNS} for row in table]

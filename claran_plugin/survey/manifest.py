@@ -13,8 +13,9 @@ from claran_plugin.errors import InputError
 from claran_plugin.survey.work import Row
 
 NAME = 'manifest.csv'
-NUMBERS = dict(components=int, sources=int, fields=int, seconds=float, ra=float, dec=float, radius=float, beam=float)
-COLUMNS = ('name', 'image', 'catalogue', 'infrared', 'state', *NUMBERS, 'key', 'error')
+WHOLE = ('components', 'sources', 'fields')
+NUMBERS = (*WHOLE, 'seconds', 'ra', 'dec', 'radius', 'beam')
+COLUMNS = ('name', 'image', 'catalogue', 'infrared', 'state', *NUMBERS, 'key', 'error', 'warnings')
 
 
 class Manifest:
@@ -31,22 +32,27 @@ class Manifest:
         self.rows: dict[str, Row] = {}
 
     def read(self) -> None:
-        """Read the rows of an earlier run; a last line that was cut off is left out.
+        """Read the rows of an earlier run; a last line that was cut off is left out. An empty file has no rows.
 
         Raises
         ------
         InputError
             Where the file is no manifest.
         """
-        with self.path.open(newline='') as opened:
-            reader = csv.DictReader(opened)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise InputError(f'{self.path}: not a manifest of this version; give another folder with -o')
-            for line in reader:
-                if None not in line.values() and None not in line:
-                    self.rows[line['name']] = {
-                        key: NUMBERS[key](value) if key in NUMBERS and value else value for key, value in line.items()
-                    }
+        try:
+            with self.path.open(newline='', encoding='utf-8') as opened:
+                reader = csv.DictReader(opened)
+                if reader.fieldnames is not None and tuple(reader.fieldnames) != COLUMNS:
+                    raise InputError(f'{self.path}: not a manifest of this version; give another folder with -o')
+                for line in reader:
+                    if None not in line.values() and None not in line:
+                        self.rows[line['name']] = {key: _value(key, value) for key, value in line.items()}
+        except InputError:
+            raise
+        except ValueError as err:
+            raise InputError(
+                f'{self.path}: not as it was written ({err}); mend it, or give another folder with -o'
+            ) from err
 
     def begin(self) -> None:
         """Write what is known, to append to."""
@@ -55,7 +61,7 @@ class Manifest:
     def add(self, row: Row) -> None:
         """Append a row; it is on disk when this returns."""
         self.rows[row['name']] = row
-        with self.path.open('a', newline='') as opened:
+        with self.path.open('a', newline='', encoding='utf-8') as opened:
             csv.DictWriter(opened, COLUMNS, restval='').writerow(row)
             opened.flush()
             os.fsync(opened.fileno())
@@ -66,8 +72,14 @@ class Manifest:
 
     def _write(self, rows: Iterable[Row]) -> None:
         temporary = self.path.with_name(f'.{NAME}')
-        with temporary.open('w', newline='') as opened:
+        with temporary.open('w', newline='', encoding='utf-8') as opened:
             writer = csv.DictWriter(opened, COLUMNS, restval='')
             writer.writeheader()
             writer.writerows(rows)
         temporary.replace(self.path)
+
+
+def _value(key: str, text: str) -> str | int | float:
+    if key not in NUMBERS or not text:
+        return text
+    return int(float(text)) if key in WHOLE else float(text)

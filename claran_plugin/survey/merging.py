@@ -6,7 +6,8 @@ the components of so many images as have `COMPONENTS_IN_MEMORY` together lie.
 
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from claran_plugin.catalogue_reading import standardise
 from claran_plugin.catalogue_writing import output_paths
-from claran_plugin.errors import InputWarning
+from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.explanation import PER_IMAGE
 from claran_plugin.survey.overlaps import Shown, repeated_sources
 from claran_plugin.survey.reading import IMAGE, READERS
@@ -30,13 +31,14 @@ COMPONENTS_IN_MEMORY = 2_000_000
 
 
 class Merged(NamedTuple):
-    """What came of it: rows of the merged tables, sources left out because another image has them, and images whose
-    tables could not be read, with the reason.
+    """What came of it: rows of the merged tables, sources left out because another image has them or because they lie
+    off their own, and images whose tables could not be read, with the reason.
     """
 
     components: int
     sources: int
     left_out: int
+    off_image: int
     unreadable: dict[str, str]
 
 
@@ -45,6 +47,7 @@ def merge(folder: str | Path, rows: Sequence[Row]) -> Merged:
 
     A column that only some catalogues have is NaN, or empty, in the parts of the others; integers become floats there.
     Positions are in ICRS, whatever frame a catalogue has, and a column has the unit of the first catalogue that has it.
+    Sources that lie off their image, as where one catalogue is given for several images, are left out.
 
     Parameters
     ----------
@@ -56,33 +59,60 @@ def merge(folder: str | Path, rows: Sequence[Row]) -> Merged:
     Returns
     -------
     Merged
+
+    Raises
+    ------
+    InputError
+        Where the tables cannot be written; those of an earlier run then stay as they were.
     """
     folder = Path(folder)
     images = _Images(folder)
     kinds, units, unreadable = _read_all(images, rows)
     rows = images.rows
     repeated = repeated_sources(rows, images.shown)
-    temporary = {table: folder / f'.{table}.parquet' for table in TABLES}
-    for path in temporary.values():
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir()
     numbers = dict.fromkeys(TABLES, 0)
-    for number, row in enumerate(rows):
-        lost = np.array(sorted(repeated.get(number, ())), int)
-        for table, path in zip(TABLES, images.paths(row), strict=True):
-            part = READERS[table](path)
-            part = part[~np.isin(np.asarray(part['Assoc_id']), lost)]
-            part = _uniform(part, kinds[table], units[table])
-            part[IMAGE] = np.full(len(part), row['name'], f'U{len(row["name"])}')
-            part[IMAGE].description = 'image of the survey that the row is from'
-            part.write(temporary[table] / f'part-{number:05d}.parquet', format='parquet')
-            numbers[table] += len(part)
-    for table, path in temporary.items():
-        final = folder / f'{table}.parquet'
-        shutil.rmtree(final, ignore_errors=True)
-        path.rename(final)
+    n_beside = 0
+    with _new_folders(folder) as temporary:
+        for number, row in enumerate(rows):
+            tables = images.tables(row)
+            beside = _off_image(tables[0])
+            n_beside += len(beside)
+            lost = np.array(sorted(repeated.get(number, set()) | beside), int)
+            for table, part in zip(TABLES, tables, strict=True):
+                part = part[~np.isin(np.asarray(part['Assoc_id']), lost)]
+                part = _uniform(part, kinds[table], units[table])
+                part[IMAGE] = np.full(len(part), row['name'], f'U{len(row["name"])}')
+                part[IMAGE].description = 'image of the survey that the row is from'
+                part.write(temporary[table] / f'part-{number:05d}.parquet', format='parquet')
+                numbers[table] += len(part)
     n_repeated = sum(len(lost) for lost in repeated.values())
-    return Merged(numbers['components'], numbers['sources'], n_repeated, unreadable)
+    return Merged(numbers['components'], numbers['sources'], n_repeated, n_beside, unreadable)
+
+
+@contextmanager
+def _new_folders(folder: Path) -> Iterator[dict[str, Path]]:
+    """Give a new folder for each table, which on success takes the place of the old one."""
+    temporary = {table: folder / f'.{table}.parquet' for table in TABLES}
+    try:
+        for path in temporary.values():
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir()
+        yield temporary
+        for table, path in temporary.items():
+            final = folder / f'{table}.parquet'
+            shutil.rmtree(final, ignore_errors=True)
+            path.rename(final)
+    except OSError as err:
+        raise InputError(f'{folder}: the merged tables cannot be written ({err}); make room, then --resume') from err
+    finally:
+        for path in temporary.values():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _off_image(components: Table) -> set[int]:
+    """Give the sources (`Assoc_id`) of which the image shows no component."""
+    owner = np.asarray(components['Assoc_id'])
+    return set(owner.tolist()) - set(owner[np.isfinite(components['Assoc_Prob'])].tolist())
 
 
 class _Images:
@@ -98,12 +128,20 @@ class _Images:
         """Give the files of an image's tables, in the order of `TABLES`."""
         return output_paths(self._folder / PER_IMAGE, row['name'])
 
-    def _tables(self, row: Row) -> list[Table]:
-        return [READERS[table](path) for table, path in zip(TABLES, self.paths(row), strict=True)]
+    def tables(self, row: Row) -> list[Table]:
+        """Read the tables of an image, in the order of `TABLES`."""
+        read = []
+        for table, path in zip(TABLES, self.paths(row), strict=True):
+            try:
+                read.append(READERS[table](path))
+            except Exception as err:
+                said = ' '.join(f'{type(err).__name__}: {err}'.split())
+                raise InputError(f'{path}: not readable ({said}); --resume makes it anew') from err
+        return read
 
     def read(self, row: Row) -> list[Table]:
         """Read the tables of one image more, and take it up."""
-        tables = self._tables(row)
+        tables = self.tables(row)
         shown = self._shown(row, *tables)
         self.rows.append(row)
         self._keep(len(self.rows) - 1, shown)
@@ -116,7 +154,7 @@ class _Images:
             self._n_kept -= len(shown.owner)
         else:
             row = self.rows[number]
-            shown = self._shown(row, *self._tables(row))
+            shown = self._shown(row, *self.tables(row))
         self._keep(number, shown)
         return shown
 
@@ -128,6 +166,7 @@ class _Images:
             self._n_kept -= len(self._kept.pop(next(iter(self._kept))).owner)
 
     def _shown(self, row: Row, table: Table, sources: Table) -> Shown:
+        table = table[np.isfinite(table['Assoc_Prob'])]  # what lies on the image
         components = standardise(table, str(self.paths(row)[0]))
         middle = SkyCoord(float(row['ra']), float(row['dec']), unit='deg')
         distance = SkyCoord(sources['RA'], sources['DEC'], unit='deg').separation(middle).deg
@@ -149,8 +188,8 @@ def _read_all(
     for row in rows:
         try:
             tables = images.read(row)
-        except Exception as err:
-            unreadable[row['name']] = ' '.join(f'{images.paths(row)[0]}: {type(err).__name__}: {err}'.split())
+        except InputError as err:
+            unreadable[row['name']] = str(err)
             continue
         for name, table in zip(TABLES, tables, strict=True):
             for column in table.itercols():

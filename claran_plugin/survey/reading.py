@@ -10,7 +10,7 @@ from astropy.io import fits
 from astropy.table import Column, Table
 
 from claran_plugin.catalogue import own_name
-from claran_plugin.catalogue_reading import position_columns, sky_positions, table_hdu
+from claran_plugin.catalogue_reading import assumed_units, position_columns, sky_positions, table_hdu
 from claran_plugin.catalogue_writing import FRAME_CARD
 from claran_plugin.celestial import turn_of_north, turned_errors
 
@@ -40,8 +40,14 @@ def read_table(path: Path) -> Table:
 
 
 def read_components(path: Path) -> Table:
-    """Read a component table, with its positions and position angles in ICRS."""
+    """Read a component table, with its positions and position angles in ICRS, and the units that were assumed."""
     table = read_table(path)
+    for column, unit in assumed_units(table).items():
+        table[column].unit = unit
+    if len(table) and any(table[column].dtype.kind in 'US' for column in position_columns(table)):
+        at = sky_positions(table, path)
+        for column, angle in zip(position_columns(table), (at.ra, at.dec), strict=True):
+            table[column] = Column(angle.deg, unit='deg', description=table[column].description)
     name, _, equinox = str(table.meta.get(FRAME_CARD, ICRS.name)).partition(' ')
     if name == ICRS.name or not len(table):
         return table

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import time
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from astropy.io import fits
 from astropy.nddata import CCDData
 
 from claran_plugin import __version__, pipeline
+from claran_plugin.catalogue_writing import KEY_CARD
 from claran_plugin.celestial import to_sky
-from claran_plugin.errors import InputError
+from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.images import beam, read_image
 from claran_plugin.infrared_images import read_infrared
 from claran_plugin.models import DEFAULT, default_model, find_model
@@ -26,6 +29,8 @@ from claran_plugin.survey.listing import Pointing
 
 Row = dict[str, Any]
 DONE, FAILED = 'done', 'failed'
+WARNINGS_APART = ' | '
+"""Between the warnings of an image in its row."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,22 @@ def process(pointing: Pointing, settings: Settings, known: Row | None = None) ->
         The image's row of the manifest. A fault is reported in it and not raised.
     """
     start = time.perf_counter()
-    row: Row = dict(pointing._asdict(), state=FAILED, key='', error='')
-    try:
-        row['key'] = _key(pointing, settings)
-        paths = result_paths(settings.output, pointing.name, picture=settings.picture)
-        if known and known['state'] == DONE and known['key'] == row['key'] and all(path.is_file() for path in paths):
-            return known
-        result = _associate(pointing, settings, paths)
-    except Exception as err:
-        text = str(err) if isinstance(err, InputError) else f'{pointing.image}: {type(err).__name__}: {err}'
-        return row | dict(error=' '.join(text.split()), seconds=round(time.perf_counter() - start, 3))
+    row: Row = dict(pointing._asdict(), state=FAILED, key='', error='', warnings='')
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always', InputWarning)
+        try:
+            row['key'] = key = _key(pointing, settings)
+            paths = result_paths(settings.output, pointing.name, picture=settings.picture)
+            if known and known['state'] == DONE and known['key'] == key and all(_is_of(path, key) for path in paths):
+                return known
+            result = _associate(pointing, settings, paths, key)
+        except Exception as err:
+            text = str(err) if isinstance(err, InputError) else f'{pointing.image}: {type(err).__name__}: {err}'
+            row['error'] = ' '.join(text.split())
+    told = [' '.join(str(one.message).split()) for one in caught if issubclass(one.category, InputWarning)]
+    row['warnings'] = WARNINGS_APART.join(dict.fromkeys(told))
+    if row['error']:
+        return row | dict(seconds=round(time.perf_counter() - start, 3))
     centre, radius = _footprint(result.radio)
     return row | dict(
         state=DONE,
@@ -91,6 +102,19 @@ def process(pointing: Pointing, settings: Settings, known: Row | None = None) ->
         beam=round(float(beam(result.radio).major.to_value('deg')), 8),
         seconds=round(time.perf_counter() - start, 3),
     )
+
+
+def _is_of(path: Path, key: str) -> bool:
+    """Tell whether an output is there, whole, and of these contents and parameters."""
+    try:
+        if path.suffix != '.fits':
+            return path.stat().st_size > 0
+        with fits.open(path) as hdus:
+            last = hdus[-1].fileinfo()
+            whole = path.stat().st_size >= last['datLoc'] + last['datSpan']
+            return whole and str(hdus[-1].header.get(KEY_CARD, '')) == key
+    except (OSError, IndexError):
+        return False
 
 
 def _key(pointing: Pointing, settings: Settings) -> str:
@@ -138,7 +162,7 @@ def _worker_number() -> int:
     return int(digits[-1]) if digits else 0
 
 
-def _associate(pointing: Pointing, settings: Settings, paths: list[Path]) -> pipeline.Association:
+def _associate(pointing: Pointing, settings: Settings, paths: list[Path], key: str) -> pipeline.Association:
     radio = read_image(pointing.image, beam=settings.beam, frequency=settings.frequency, survey=settings.survey)
     infrared = read_infrared(pointing.infrared, radio) if pointing.infrared else None
     associator = _associator(
@@ -160,7 +184,7 @@ def _associate(pointing: Pointing, settings: Settings, paths: list[Path]) -> pip
             associator=associator,
             name=None if pointing.catalogue else pipeline.pybdsf_name(pointing.image),
         )
-        provenance = {**result.provenance, 'CLCMD': settings.command}
+        provenance = {**result.provenance, 'CLCMD': settings.command, KEY_CARD: key}
         write_result(result, paths, name=pointing.name, original=catalogue, overwrite=True, provenance=provenance)
     return result
 

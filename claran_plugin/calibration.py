@@ -3,6 +3,7 @@
 A calibration is fitted on sources that the detector was not trained on, and lies beside the weights as JSON.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +70,13 @@ def read_calibration(path: str | Path) -> Calibration:
         return calibration
     except (OSError, ValueError, TypeError, AttributeError) as err:
         raise InputError(f'{path}: not a readable calibration ({err}); restore the file beside the weights') from err
+
+
+def calibration_hash(calibration: Calibration) -> str:
+    """Give the first 12 hexadecimal digits of the parameters' SHA-256; 'none' of the defaults, which fit nothing."""
+    if calibration == Calibration():
+        return 'none'
+    return hashlib.sha256(json.dumps(calibration._asdict(), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def class_probabilities(detected: NDArray, counts: Counts, calibration: Calibration) -> NDArray:

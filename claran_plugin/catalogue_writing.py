@@ -42,6 +42,7 @@ PROVENANCE = {
     'CLMODEL': 'model of the detector',
     'CLWHASH': 'SHA-256 of its weights',
     'CLCHASH': 'SHA-256 of those for larger sources, if others',
+    'CLCALIB': 'SHA-256 of the calibration, none: uncalibrated',
     'CLPREC': 'precision of its convolutions',
     'CLIMAGE': 'radio image',
     'CLINFRA': 'infrared image',

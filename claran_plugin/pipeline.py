@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from claran_plugin import __version__
 from claran_plugin.association import Partition
 from claran_plugin.associator import Associator, Progress, choose_fields
-from claran_plugin.calibration import logistic
+from claran_plugin.calibration import calibration_hash, logistic
 from claran_plugin.catalogue import build_component_table, build_source_table, check_columns, with_own_names
 from claran_plugin.catalogue_writing import FRAME_CARD
 from claran_plugin.celestial import in_icrs
@@ -170,6 +170,7 @@ def associate(
         'CLVERS': __version__,
         'CLMODEL': associator.name,
         'CLWHASH': associator.detector.weights_hash,
+        'CLCALIB': calibration_hash(associator.calibration),
         'CLPREC': associator.detector.precision,
         'CLIMAGE': Path(str(radio.meta.get('FILENAME', ''))).name,
         FRAME_CARD: frame,

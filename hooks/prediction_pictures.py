@@ -1,14 +1,16 @@
-"""An mmengine hook that draws what the detector finds during validation beside the truth."""
+"""mmengine hooks that draw what the detector finds beside the truth, during validation and in tests."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mmcv
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from mmdet.engine.hooks import DetVisualizationHook
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -70,7 +72,7 @@ class PredictionPictures(Hook):
         first = batch_idx * (loader.batch_size or 1)
         for k, sample in enumerate(outputs):
             if first + k in wanted:
-                self.subjects.append(self._subject(data_batch['inputs'][k], sample))
+                self.subjects.append(subject_of(data_batch['inputs'][k], sample, self.min_probability))
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Draw them."""
@@ -78,20 +80,43 @@ class PredictionPictures(Hook):
             classes = runner.val_dataloader.dataset.metainfo['classes']
             runner.visualizer.add_image('predictions', draw_subjects(self.subjects, classes), step=runner.iter)
 
-    def _subject(self, inputs: Any, sample: Any) -> Subject:
-        scale = np.tile(np.asarray(sample.metainfo.get('scale_factor', (1.0, 1.0)), float), 2)
-        found = sample.pred_instances
-        found = found[found.scores >= self.min_probability]
-        truth = sample.gt_instances.bboxes
-        return Subject(
-            name=Path(sample.metainfo.get('img_path', '')).name.split('.fits')[0],
-            picture=inputs.permute(1, 2, 0).cpu().numpy().astype(np.uint8),
-            boxes=np.asarray(getattr(truth, 'tensor', truth).cpu(), float),
-            labels=sample.gt_instances.labels.cpu().numpy(),
-            found_boxes=found.bboxes.cpu().numpy() * scale,  # detections are in pixels of the unscaled field
-            found_labels=found.labels.cpu().numpy(),
-            probabilities=found.scores.cpu().numpy(),
-        )
+
+@HOOKS.register_module()
+class DetectionPictures(DetVisualizationHook):
+    """Write a picture of each subject that is tested with ``--show-dir``: truth beside detections.
+
+    Pictures are called as the subjects and lie in the folder that mmdet's tool gives, ``WORK_DIR/TIME/SHOW_DIR``.
+    """
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any, outputs: Sequence[Any]) -> None:
+        """Draw a batch's subjects; of several views of one the first."""
+        if not self.draw or self.test_out_dir is None:
+            return
+        folder = Path(runner.work_dir) / runner.timestamp / self.test_out_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        classes = runner.test_dataloader.dataset.metainfo['classes']
+        inputs = data_batch['inputs']
+        for k, sample in enumerate(outputs):
+            view = inputs[0][k] if isinstance(inputs[0], list | tuple) else inputs[k]
+            subject = subject_of(view, sample, self.score_thr)
+            mmcv.imwrite(draw_subjects([subject], classes)[..., ::-1], str(folder / f'{subject.name}.png'))
+
+
+def subject_of(inputs: Any, sample: Any, min_probability: float) -> Subject:
+    """Take what is drawn of a subject out of a batch: its picture (3, H, W) and mmdet's sample."""
+    scale = np.tile(np.asarray(sample.metainfo.get('scale_factor', (1.0, 1.0)), float), 2)
+    found = sample.pred_instances
+    found = found[found.scores >= min_probability]
+    truth = sample.gt_instances.bboxes
+    return Subject(
+        name=Path(sample.metainfo.get('img_path', '')).name.split('.fits')[0].removesuffix('.png'),
+        picture=inputs.permute(1, 2, 0).cpu().numpy().astype(np.uint8),
+        boxes=np.asarray(getattr(truth, 'tensor', truth).cpu(), float),
+        labels=sample.gt_instances.labels.cpu().numpy(),
+        found_boxes=found.bboxes.cpu().numpy() * scale,  # detections are in pixels of the unscaled field
+        found_labels=found.labels.cpu().numpy(),
+        probabilities=found.scores.cpu().numpy(),
+    )
 
 
 def draw_subjects(subjects: Sequence[Subject], classes: Sequence[str]) -> NDArray:

@@ -474,6 +474,7 @@ def test_nonsense_still_gives_the_contract(untrained, files):
     result = associate(files.image, some, associator=untrained)
     check_contract(result, some)
     assert result.provenance['CLWHASH'] == untrained.detector.weights_hash
+    assert result.provenance['CLCALIB'] == 'none'  # there is none beside such weights
 
 
 def test_boxes_come_back_to_where_the_picture_was_taken(untrained, field, files):

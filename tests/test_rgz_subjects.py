@@ -100,6 +100,29 @@ def test_faults(build, folder, tmp_path):
         build(ann_file='empty.json')
 
 
+def test_classes_follow_from_their_names(build, folder):
+    def labels(**options):
+        dataset = build(**options)
+        infos = map(dataset.get_data_info, range(len(dataset)))
+        return {info['first_id']: [one['bbox_label'] for one in info['instances']] for info in infos}
+
+    coco = json.loads((folder / 'test.json').read_text())
+    expected = labels(ann_file='test.json')
+    (folder / 'other.json').write_text(json.dumps(dict(coco, categories=coco['categories'][::-1])))
+    assert labels(ann_file='other.json') == expected
+    for categories in (coco['categories'][1:], [dict(coco['categories'][0], name='triple'), *coco['categories'][1:]]):
+        (folder / 'other.json').write_text(json.dumps(dict(coco, categories=categories)))
+        with pytest.raises(ValueError, match=r'has the categories .*, expected .*, in any order'):
+            build(ann_file='other.json')
+    (folder / 'other.json').write_text(json.dumps(dict(coco, images=[*coco['images'], coco['images'][0]])))
+    with pytest.raises(ValueError, match='several images have the id'):
+        build(ann_file='other.json')
+    bare = [{key: value for key, value in image.items() if key != 'ra'} for image in coco['images']]
+    (folder / 'other.json').write_text(json.dumps(dict(coco, images=bare)))
+    with pytest.raises(ValueError, match='has no ra, see docs'):
+        build(ann_file='other.json')
+
+
 def test_the_cache_lies_beside_the_data(build, folder):
     first = build()[0]['inputs']
     stored = list((folder / 'fused').rglob('*.npz'))

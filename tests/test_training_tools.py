@@ -318,19 +318,35 @@ def test_test_hands_its_options_on(started, tmp_path):
     checkpoint = tmp_path / 'iter_5.pth'
     checkpoint.touch()
     options = ['--work-dir', 'w', '--out', 'o.pkl', '--show-dir', 's', '--tta']
-    assert main(['test', str(CONFIGS / 'claran_compact.py'), str(checkpoint), *options]) == 0
+    assert main(['test', str(CONFIGS / 'radiogalaxynet_compact.py'), str(checkpoint), *options]) == 0
     (command,) = started
     assert os.path.samefile(command[1], mmdet_tool('test.py'))
     assert command[3:] == [str(checkpoint), *options, '--launcher', 'none']
 
 
+def test_views_have_to_be_known(started, tmp_path, capsys):
+    (tmp_path / 'a.pth').touch()
+    assert main(['test', 'compact', str(tmp_path / 'a.pth'), '--tta']) == 1
+    assert 'compact: does not say of which views --tta' in capsys.readouterr().err
+    assert not started
+
+
+def test_with_nothing_to_resume_a_training_begins(started, tmp_path, capsys):
+    assert main(['train', 'compact', '--work-dir', str(tmp_path), '--resume']) == 0
+    assert f'{tmp_path}: nothing to resume, so the training begins' in capsys.readouterr().out
+    assert '--resume' not in started[0]
+    (tmp_path / 'last_checkpoint').write_text('iter_5.pth')
+    assert main(['train', 'compact', '--work-dir', str(tmp_path), '--resume']) == 0
+    assert '--resume' in started[1]
+
+
 @pytest.mark.parametrize('name', ['d1_vgg16', 'claran_d1_vgg16'])
 def test_configs_are_found_by_name_and_processes_started_by_torchrun(started, name):
-    assert main(['train', name, '--resume', '--gpus', '4']) == 0
+    assert main(['train', name, '--resume', 'w/iter_5.pth', '--gpus', '4']) == 0
     (command,) = started
     launcher = command[1 : command.index(str(mmdet_tool('train.py')))]
     assert launcher == ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=4']
-    assert command[command.index('--resume') :] == ['--resume', 'auto', '--launcher', 'pytorch']
+    assert command[command.index('--resume') :] == ['--resume', 'w/iter_5.pth', '--launcher', 'pytorch']
     assert any(word.endswith('claran_d1_vgg16.py') for word in command)
 
 
@@ -397,9 +413,13 @@ def test_train_and_test(short, tmp_path):
     config = short('claran_compact', 2)
     run_claran('train', config, '--work-dir', 'w', '--cfg-options', 'train_cfg.max_iters=1', cwd=tmp_path)
     assert list(losses(tmp_path / 'w')) == [1]
-    done = run_claran('test', config, 'w/iter_1.pth', '--work-dir', 't', '--out', 'found.pkl', cwd=tmp_path)
+    options = ['--work-dir', 't', '--out', 'found.pkl', '--show-dir', 'pictures']
+    done = run_claran('test', config, 'w/iter_1.pth', *options, cwd=tmp_path)
     assert 'claran/mAP6' in done.stdout
     assert (tmp_path / 'found.pkl').stat().st_size > 0
+    pictures = list(tmp_path.glob('t/*/pictures/*.png'))
+    assert pictures
+    assert all(picture.stat().st_size > 5000 for picture in pictures)
     import torch
 
     state = torch.load(tmp_path / 'w/iter_1.pth', weights_only=False)['state_dict']

@@ -101,6 +101,8 @@ def put_data(config, packed, rgz):
     for loader in LOADERS:
         dataset = config[loader].dataset
         dataset.data_root = str(packed if dataset.type == 'PackedSubjects' else rgz)
+        if 'tenths' in dataset:  # of so few there is none
+            dataset.tenths = None
 
 
 def pack_all_origins(folder, number=10):

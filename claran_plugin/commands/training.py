@@ -17,6 +17,11 @@ from claran_plugin.progress import Log
 def train(args: argparse.Namespace) -> None:
     """Run mmdet's tools/train.py."""
     options = _given(args, 'work_dir', 'resume')
+    folder = Path(args.work_dir or f'work_dirs/{Path(args.config).stem}')
+    if args.resume == 'auto' and not (folder / 'last_checkpoint').is_file():
+        # mmdet would begin anew, and without the weights that the config or --cfg-options load.
+        print(f'claran: {folder}: nothing to resume, so the training begins', flush=True)
+        options = _given(args, 'work_dir')
     _run_tool('train.py', args, [], options + _switched_on(args, 'amp', 'auto_scale_lr'))
 
 
@@ -24,8 +29,21 @@ def test(args: argparse.Namespace) -> None:
     """Run mmdet's tools/test.py."""
     if not Path(args.checkpoint).is_file():
         raise InputError(f'{args.checkpoint}: no such checkpoint; give one that "claran train" has written')
+    if args.tta:
+        _check_views(args.config)
     options = _given(args, 'work_dir', 'out', 'show_dir') + _switched_on(args, 'tta')
     _run_tool('test.py', args, [args.checkpoint], options)
+
+
+def _check_views(name: str) -> None:
+    """Raise InputError where a config does not say which views there are; mmdet's own do not fit every data set."""
+    from mmengine.config import Config
+
+    path = find_config(name)
+    if path is not None and 'tta_model' not in Config.fromfile(path, import_custom_modules=False):
+        raise InputError(
+            f'{name}: does not say of which views --tta is to take the mean (tta_model, tta_pipeline); leave it out'
+        )
 
 
 def losses(args: argparse.Namespace) -> None:

@@ -114,25 +114,26 @@ def fold_numbers(positions: SkyCoord, *, link_arcmin: float = 10.0) -> NDArray:
     return shuffled[number] % N_FOLDS
 
 
-def wide_cutout(path: Path, centre: SkyCoord | None) -> tuple[NDArray, Callable[[SkyCoord], NDArray]]:
-    """Read a FIRST image and bring it to packed form.
+def wide_cutout(path: Path, centre: SkyCoord | None) -> tuple[NDArray, Callable[[SkyCoord], NDArray], float]:
+    """Read an image, of FIRST's beam where its header tells none, and bring it to packed form: four pixels per beam.
 
     Returns
     -------
     snr : (200, 200) array, units of the noise
     to_pixel : function from positions (n,) to (n, 2) xy in that array
+    float, arcsec per pixel of it
     """
     image = read_image(path, survey='first')
     sigma = noise(image.data)
     ny, nx = image.shape
     xy = ((nx - 1) / 2, (ny - 1) / 2) if centre is None else image.wcs.world_to_pixel(centre)
-    step = FIRST_BEAM / PIXELS_PER_BEAM / float(np.sqrt(image.wcs.proj_plane_pixel_area().to_value(u.arcsec**2)))
+    step = beam_pix(image) / PIXELS_PER_BEAM
     snr = resample(np.nan_to_num(image.data) / sigma, np.array(xy, float), step, WIDE)
 
     def to_pixel(sky: SkyCoord) -> NDArray:
         return (np.stack(image.wcs.world_to_pixel(sky), axis=-1) - xy) / step + (WIDE - 1) / 2
 
-    return snr, to_pixel
+    return snr, to_pixel, step * pixel_scale(image)
 
 
 def label_box(source: LabelledSource, image: CCDData) -> NDArray:
@@ -175,7 +176,7 @@ def labelled_first(
     names = [p.name.split('.fits')[0] for p in paths]
     folds = fold_numbers(SkyCoord([subject_position(n) for n in names]))
     for name, path, fold in zip(names, paths, folds, strict=True):
-        snr, to_pixel = wide_cutout(path, subject_position(name))
+        snr, to_pixel, arcsec = wide_cutout(path, subject_position(name))
         islands, n = component_labels(snr, PIXELS_PER_BEAM)
         boxes, labels, ignore, taken = [], [], [], set()
         for source in truth[name]:
@@ -183,21 +184,38 @@ def labelled_first(
             members = islands_at(islands, xy)
             taken |= set(members)
             kind = (source.n_components, source.n_peaks)
-            side = extent_factor(*kind) * source.extent_arcsec / (FIRST_BEAM / PIXELS_PER_BEAM)
+            side = extent_factor(*kind) * source.extent_arcsec / arcsec
             middle = _middle(islands, members) if members else xy.mean(0)
             boxes.append(np.concatenate([middle - side / 2, middle + side / 2]))
-            labels.append(CLASSES.index(class_name(*kind)))
+            labels.append(_class_number(name, kind))
+            _check_box(name, boxes)
             ignore.append(False)
         for other in set(range(1, n + 1)) - taken:
             middle = _middle(islands, [other])
-            if np.max(np.abs(middle - (WIDE - 1) / 2)) > 90 / (FIRST_BEAM / PIXELS_PER_BEAM):
+            if np.max(np.abs(middle - (WIDE - 1) / 2)) > 90 / arcsec:
                 boxes.append(source_box(islands, [other], 1))
                 labels.append(0)
                 ignore.append(True)
         infrared = None
         if infrared_rng:
-            infrared = drawn_infrared(infrared_rng, _about_middle(infrared_rng, boxes), FIRST_BEAM)
+            infrared = drawn_infrared(infrared_rng, _about_middle(infrared_rng, boxes), arcsec * PIXELS_PER_BEAM)
         yield PackedSubject(name, 'first', snr, np.array(boxes), labels, ignore, int(fold), infrared)
+
+
+def _class_number(subject: str, kind: tuple[int, int]) -> int:
+    name = class_name(*kind)
+    if name is None:
+        raise ValueError(f'{subject}: {kind[0]} components and {kind[1]} peaks are none of the six classes')
+    return CLASSES.index(name)
+
+
+def _check_box(subject: str, boxes: list[NDArray]) -> None:
+    """Raise ValueError where the last of some boxes lies outside of the cut-out, or is there twice."""
+    *others, box = boxes
+    if (box[2:] < 0).any() or (box[:2] > WIDE - 1).any():
+        raise ValueError(f'{subject}: a source lies outside of its image')
+    if any(np.array_equal(box, other) for other in others):
+        raise ValueError(f'{subject}: a source is listed twice')
 
 
 def drawn_infrared(rng: np.random.Generator, hosts: NDArray, beam_arcsec: float) -> NDArray:
@@ -230,9 +248,9 @@ def fr_galaxies(
                 f'{path}: its name does not tell position and size; expected CLASS_RRR.RRRSDD.DDD_Z_SIZE.fits, or '
                 'another folder with --fr'
             ) from err
-        snr, to_pixel = wide_cutout(path, centre)
+        snr, to_pixel, arcsec = wide_cutout(path, centre)
         islands, n = component_labels(snr, PIXELS_PER_BEAM)
-        reach = (0.65 * float(size) + FIRST_BEAM) / (FIRST_BEAM / PIXELS_PER_BEAM)
+        reach = 0.65 * float(size) / arcsec + PIXELS_PER_BEAM
         middle = to_pixel(centre[None])[0]
         y, x = np.indices(snr.shape)
         distance = np.hypot(x - middle[0], y - middle[1])
@@ -256,7 +274,7 @@ def fr_galaxies(
         infrared = None
         if infrared_rng:
             hosts = np.concatenate([middle[None], _about_middle(infrared_rng, boxes[1:])])
-            infrared = drawn_infrared(infrared_rng, hosts, FIRST_BEAM)
+            infrared = drawn_infrared(infrared_rng, hosts, arcsec * PIXELS_PER_BEAM)
         name = path.name.split('.fits')[0]
         yield PackedSubject(name, 'first_fr', snr, np.array(boxes), labels, ignore, fold, infrared)
 

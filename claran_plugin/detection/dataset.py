@@ -32,6 +32,8 @@ class PackedSubjects(SeededDraws, BaseDataset):
         Use only, or leave out, these folds of the subjects that have one.
     shares : mapping of str to float, optional
         Use only this share of the subjects of an origin, its first ones (for learning curves).
+    tenths : bool, optional
+        Use only every tenth of them (True), or all others (False), to train and to validate where there are no folds.
     """
 
     METAINFO = dict(classes=CLASSES)
@@ -44,10 +46,12 @@ class PackedSubjects(SeededDraws, BaseDataset):
         folds: Sequence[int] | None = None,
         without_folds: Sequence[int] = (),
         shares: Mapping[str, float] | None = None,
+        tenths: bool | None = None,
         **kwargs: Any,
     ) -> None:
         self.origins, self.folds, self.without_folds = origins, folds, tuple(without_folds)
         self.shares = dict(shares or {})
+        self.tenths = tenths
         self._wide: np.ndarray | None = None
         self._infrared: np.ndarray | None = None
         super().__init__(data_root=data_root, serialize_data=False, **kwargs)
@@ -78,6 +82,14 @@ class PackedSubjects(SeededDraws, BaseDataset):
             if (self.folds is not None and fold not in self.folds) or fold in self.without_folds:
                 continue
             data_list.append(dict(subject, img_id=index, index=index))
+        if self.tenths is not None:
+            data_list = [one for number, one in enumerate(data_list) if (number % 10 == 9) == self.tenths]
+        if not data_list:
+            raise ValueError(
+                f'{path}: no subject is left of origins {list(self.origins or present)}, folds '
+                f'{"all" if self.folds is None else list(self.folds)} without {list(self.without_folds)}; it has '
+                f'{dict(present)}'
+            )
         return data_list
 
     def prepare_data(self, idx: int) -> Any:

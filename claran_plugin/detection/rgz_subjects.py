@@ -1,6 +1,8 @@
 """Subjects of a Radio Galaxy Zoo data set: FITS files, fused into pictures while training runs."""
 
+import json
 import os.path
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,6 +63,7 @@ class RGZSubjects(SeededDraws, CocoDataset):
                 f'{self.ann_file}: no such data set; make one with: '
                 f'claran dataset rgz CATALOGUE --images FOLDER -o {folder}'
             )
+        self._numbers = _class_numbers(self.ann_file)
         subjects = super().load_data_list()
         if not subjects:
             raise ValueError(
@@ -86,6 +89,7 @@ class RGZSubjects(SeededDraws, CocoDataset):
     def parse_data_info(self, raw_data_info: dict[str, Any]) -> dict[str, Any]:
         """Add to mmdet's what `LoadSubject` needs."""
         raw = raw_data_info['raw_img_info']
+        self.cat2label = self._numbers  # mmdet's own follows the order in the file
         infrared = raw.get('infrared')
         means = self.coco.dataset.get('info', {}).get('means', {})
         return dict(
@@ -98,6 +102,24 @@ class RGZSubjects(SeededDraws, CocoDataset):
             cache=self.cache,
             first_id=raw['first_id'],
         )
+
+
+def _class_numbers(path: str) -> dict[int, int]:
+    """Check a COCO file; give the number of each category's class."""
+    with open(path, encoding='utf-8') as opened:
+        listing = json.load(opened)
+    names = {category['id']: category['name'] for category in listing.get('categories', [])}
+    if sorted(names.values()) != sorted(CLASSES):
+        raise ValueError(f'{path}: has the categories {sorted(names.values())}, expected {list(CLASSES)}, in any order')
+    images = listing.get('images', [])
+    repeated = [number for number, n in Counter(image['id'] for image in images).items() if n > 1]
+    if repeated:
+        raise ValueError(f'{path}: several images have the id {repeated[0]}; number them apart')
+    for image in images:
+        lacking = [key for key in ('ra', 'dec', 'first_id') if key not in image]
+        if lacking:
+            raise ValueError(f'{path}: image {image["id"]} has no {", ".join(lacking)}, see docs/datasets.md')
+    return {number: CLASSES.index(name) for number, name in names.items()}
 
 
 @TRANSFORMS.register_module()

@@ -129,9 +129,13 @@ class MixtureSampler(EndlessSampler):
         super().__init__(dataset, seed=seed)
         infos = [dataset.get_data_info(i) for i in range(self.size)]
         origins = np.array([info['origin'] for info in infos])
-        missing = set(weights) - set(origins)
+        missing = {origin for origin in weights if weights[origin] > 0} - set(origins.tolist())
         if missing:
-            raise ValueError(f'no subject of origin {sorted(missing)} among {sorted(set(origins))}')
+            raise ValueError(
+                f'no subject of origin {sorted(missing)} among {sorted(set(origins.tolist()))}: pack some, or give the '
+                'mixture that there is (sampler.weights; claran_compact_simulated is for simulated ones alone)'
+            )
+        weights = {origin: share for origin, share in weights.items() if share > 0}
         labels = [_labels(info) for info in infos]
         self.probabilities = np.zeros(self.size)
         for origin, share in weights.items():

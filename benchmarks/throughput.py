@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 
@@ -85,6 +86,7 @@ def model_of(name: str, folder: Path) -> tuple[Path, Path]:
     if given or config is None or (PACKAGE / 'weights' / f'{config.stem}.pth').is_file():
         found = find_model(name, given or None)
         return found.config, found.weights
+    init_default_scope('mmdet')
     torch.manual_seed(0)
     weights = folder / f'{config.stem}.pth'
     torch.save(MODELS.build(Config.fromfile(config).model).state_dict(), weights)

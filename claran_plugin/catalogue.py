@@ -249,7 +249,8 @@ def check_columns(names: Iterable[str], catalogue: str = 'catalogue') -> None:
 def with_own_names(table: Table, catalogue: str = 'catalogue') -> Table:
     """Rename a catalogue's own columns that are called like some of `COMPONENT_COLUMNS`, LoTSS's ``Source_Name``.
 
-    A table that has all of those has been processed before, and stays as it is.
+    A table that has all of those has been processed before, and stays as it is; so does one in which a new name is
+    taken.
 
     Warns
     -----
@@ -259,8 +260,10 @@ def with_own_names(table: Table, catalogue: str = 'catalogue') -> Table:
     clashes = clashing_columns(table.colnames)
     if not clashes or len(clashes) >= len(COMPONENT_COLUMNS):
         return table
-    table = table.copy(copy_data=False)
     new = [own_name(name) for name in clashes]
+    if {name.lower() for name in new} & {name.lower() for name in table.colnames}:
+        return table
+    table = table.copy(copy_data=False)
     table.rename_columns(clashes, new)
     warnings.warn(
         f'{catalogue}: has columns {", ".join(clashes)} of its own, which become {", ".join(new)} in the output',

@@ -200,14 +200,20 @@ def sky_positions(table: Table, path: str | Path = 'catalogue') -> SkyCoord:
     return SkyCoord(_positions(ra, dec, path), unit=u.deg)
 
 
-def assumed_units(table: Table) -> dict[str, u.UnitBase]:
-    """Give the unit that `standardise` takes a column to have, of each that it uses and that states none."""
+def assumed_units(table: Table) -> dict[str, tuple[str, u.UnitBase]]:
+    """Tell which columns that `standardise` uses state no unit.
+
+    Returns
+    -------
+    dict of str to (str, unit)
+        By the standard name, the column's own name and the unit that it is taken to have.
+    """
     size_unit = u.deg if set(table.colnames) >= PYBDSF_MARKS else u.arcsec
-    flux = dict.fromkeys(('Total_flux', 'E_Total_flux'), u.Jy) | dict.fromkeys(('Peak_flux',), u.Jy / u.beam)
-    units = dict.fromkeys(('RA', 'DEC', 'PA'), u.deg) | dict.fromkeys(('Maj', 'Min'), size_unit) | flux
+    flux = dict(Total_flux=u.Jy, E_Total_flux=u.Jy, Peak_flux=u.Jy / u.beam)
+    units = dict(RA=u.deg, DEC=u.deg, PA=u.deg, Maj=size_unit, Min=size_unit) | flux
     names = {standard: _find(table.colnames, standard) for standard in units}
     return {
-        name: units[standard]
+        standard: (name, units[standard])
         for standard, name in names.items()
         if name is not None and table[name].dtype.kind in 'iuf' and _unit_of(table[name]) is None
     }
@@ -281,9 +287,7 @@ def standardise(table: Table, path: str | Path = 'catalogue') -> QTable:
         e_sky_deg=np.transpose([errors('E_RA', u.deg), errors('E_DEC', u.deg)]),
         e_peak_jy=errors('E_Peak_flux', u.Jy / u.beam),
     )
-    units = {'Peak_flux': u.Jy / u.beam, 'Maj': size_unit}
-    names_of = {key: name for key in units if (name := found[key]) and _unit_of(table[name]) is None}
-    standard.meta[ASSUMED] = {key: (name, str(units[key])) for key, name in names_of.items()}
+    standard.meta[ASSUMED] = {key: (column, str(unit)) for key, (column, unit) in assumed_units(table).items()}
     return standard
 
 

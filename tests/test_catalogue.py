@@ -20,6 +20,7 @@ from claran_plugin.catalogue import (
     MorphFlag,
     build_component_table,
     build_source_table,
+    check_columns,
     with_own_names,
 )
 from claran_plugin.catalogue_reading import component_table, read_catalogue, standardise
@@ -182,6 +183,10 @@ def test_a_catalogue_with_names_of_its_own(original, tmp_path, form):
     assert [str(name) for name in back['Source_Name_of_catalogue']] == [f'ILTJ{k}' for k in range(len(table))]
     assert all(str(name).startswith('CLARAN J') for name in back['Source_Name'])
     assert with_own_names(components) is components  # processed before
+    back.remove_columns(CONTRACT_COMPONENTS.split()[1:])
+    assert with_own_names(back) is back  # whose new name is taken, so that it is refused
+    with pytest.raises(InputError, match='has columns Source_Name already'):
+        check_columns(back.colnames)
 
 
 def test_unknown_fluxes_do_not_spoil_sums():

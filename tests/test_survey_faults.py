@@ -57,6 +57,14 @@ def test_outputs_that_are_not_whole_are_made_anew(few, here, random_weights, cap
     assert contents(few / 'out') == before
 
 
+def test_catalogues_with_more_extensions_are_done_once(few, here, random_weights, capsys):
+    with fits.open(few / 'f0.islands.fits', 'append') as hdus:
+        hdus.append(fits.ImageHDU(np.zeros((2, 2)), name='MORE'))
+    assert survey(few, '--weights', str(random_weights)) == 0
+    assert survey(few, '--weights', str(random_weights), '--resume') == 0
+    assert ' 2 of them earlier' in capsys.readouterr().out
+
+
 def test_two_surveys_in_one_folder(few, here, random_weights, capsys):
     import fcntl
 

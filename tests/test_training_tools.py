@@ -340,6 +340,22 @@ def test_with_nothing_to_resume_a_training_begins(started, tmp_path, capsys):
     assert '--resume' in started[1]
 
 
+def test_what_there_is_to_resume_is_where_mmdet_looks(started, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = f'_base_ = {str(CONFIGS / "claran_compact.py")!r}\n'
+    (tmp_path / 'own.py').write_text(f"{base}work_dir = 'theirs'\n")
+    cases = (
+        ('work_dirs/claran_compact', ['compact']),
+        ('theirs', ['own.py']),
+        ('given', ['compact', '--cfg-options', 'work_dir=given']),
+    )
+    for number, (folder, arguments) in enumerate(cases):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / 'last_checkpoint').write_text('iter_5.pth')
+        assert main(['train', arguments[0], '--resume', *arguments[1:]]) == 0
+        assert '--resume' in started[number], folder
+
+
 @pytest.mark.parametrize('name', ['d1_vgg16', 'claran_d1_vgg16'])
 def test_configs_are_found_by_name_and_processes_started_by_torchrun(started, name):
     assert main(['train', name, '--resume', 'w/iter_5.pth', '--gpus', '4']) == 0

@@ -17,8 +17,7 @@ from claran_plugin.progress import Log
 def train(args: argparse.Namespace) -> None:
     """Run mmdet's tools/train.py."""
     options = _given(args, 'work_dir', 'resume')
-    folder = Path(args.work_dir or f'work_dirs/{Path(args.config).stem}')
-    if args.resume == 'auto' and not (folder / 'last_checkpoint').is_file():
+    if args.resume == 'auto' and (folder := _work_folder(args)) and not (folder / 'last_checkpoint').is_file():
         # mmdet would begin anew, and without the weights that the config or --cfg-options load.
         print(f'claran: {folder}: nothing to resume, so the training begins', flush=True)
         options = _given(args, 'work_dir')
@@ -33,6 +32,18 @@ def test(args: argparse.Namespace) -> None:
         _check_views(args.config)
     options = _given(args, 'work_dir', 'out', 'show_dir') + _switched_on(args, 'tta')
     _run_tool('test.py', args, [args.checkpoint], options)
+
+
+def _work_folder(args: argparse.Namespace) -> Path | None:
+    """Give the folder that mmdet's tools/train.py works in; None where there is no such config."""
+    from mmengine.config import Config
+
+    path = find_config(args.config)
+    if path is None:
+        return None
+    given = dict(option.split('=', 1) for option in args.cfg_options or () if '=' in option)
+    own = given.get('work_dir') or Config.fromfile(path, import_custom_modules=False).get('work_dir')
+    return Path(args.work_dir or own or f'work_dirs/{path.stem}')
 
 
 def _check_views(name: str) -> None:

@@ -42,7 +42,7 @@ def read_table(path: Path) -> Table:
 def read_components(path: Path) -> Table:
     """Read a component table, with its positions and position angles in ICRS, and the units that were assumed."""
     table = read_table(path)
-    for column, unit in assumed_units(table).items():
+    for column, unit in assumed_units(table).values():
         table[column].unit = unit
     if len(table) and any(table[column].dtype.kind in 'US' for column in position_columns(table)):
         at = sky_positions(table, path)

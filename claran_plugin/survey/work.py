@@ -112,7 +112,7 @@ def _is_of(path: Path, key: str) -> bool:
         with fits.open(path) as hdus:
             last = hdus[-1].fileinfo()
             whole = path.stat().st_size >= last['datLoc'] + last['datSpan']
-            return whole and str(hdus[-1].header.get(KEY_CARD, '')) == key
+            return whole and any(str(hdu.header.get(KEY_CARD, '')) == key for hdu in hdus)
     except (OSError, IndexError):
         return False
 

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from radiogalaxynet import Field, read_fields
-from reliability import print_reliability
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from claran_plugin.components import standardise
 from claran_plugin.datasets.radiogalaxynet import PIXEL_ARCSEC
+from claran_plugin.evaluation.reliability import reliability_table
 from claran_plugin.footprints import on_image
 from claran_plugin.hosts import HostModel, Objects, candidates, features, find_objects, host_probabilities
 from claran_plugin.images import read_image
@@ -119,7 +119,7 @@ def report(examples: list[Example], model: HostModel) -> None:
         print(f'{name:30s}' + ''.join(f'{np.mean(np.array(distance) < limit):11.3f}' for limit in WITHIN_ARCSEC))
     stated = np.array([p.max(initial=0) for p in probabilities])
     right = np.array(rows['likeliest object']) < MATCH_ARCSEC
-    print_reliability('Host_Prob', stated, right, (0, 0.2, 0.4, 0.6, 0.8, 1))
+    print(reliability_table('Host_Prob', stated, right, (0, 0.2, 0.4, 0.6, 0.8, 1)))
 
 
 if __name__ == '__main__':

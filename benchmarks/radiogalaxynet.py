@@ -22,9 +22,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import Table
 from astropy.wcs import WCS
-from calibrate import write
 from numpy.typing import NDArray
-from reliability import fit_line, print_reliability
 from scipy import ndimage
 from tqdm import tqdm
 
@@ -41,6 +39,8 @@ from claran_plugin.datasets.radiogalaxynet import (
 )
 from claran_plugin.emission import measure_islands
 from claran_plugin.evaluation.association_scores import exact_recovery, friends_of_friends
+from claran_plugin.evaluation.calibrating import write_calibration
+from claran_plugin.evaluation.reliability import fit_line, reliability_table
 from claran_plugin.footprints import island_components
 from claran_plugin.morphology import EIGHT_CONNECTED
 from claran_plugin.pipeline import Associator, associate
@@ -108,14 +108,14 @@ def main(argv: Sequence[str] | None = None) -> None:
                     stated += [(float(probability[m]), float(margin[m]), bool(whole), number) for m in members]
     report(recovered, np.array(several))
     probability, margin, whole, image = np.array(stated).T
-    print_reliability('Assoc_Prob', probability, whole)
+    print(reliability_table('Assoc_Prob', probability, whole))
     if arguments.calibrate:
         crossed = np.empty(len(margin))
         for half in (0, 1):
             line = fit_line(margin[image % 2 != half], whole[image % 2 != half])
             crossed[image % 2 == half] = logistic(margin[image % 2 == half], line)
-        print_reliability('Assoc_Prob, fitted on the other half of the images', crossed, whole)
-        write(associator.calibration._replace(membership=fit_line(margin, whole)), arguments.calibrate)
+        print(reliability_table('Assoc_Prob, fitted on the other half of the images', crossed, whole))
+        write_calibration(associator.calibration._replace(membership=fit_line(margin, whole)), arguments.calibrate)
 
 
 def read_fields(folder: Path, limit: int | None) -> Iterator[Field]:

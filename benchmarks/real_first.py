@@ -35,7 +35,7 @@ from claran_plugin.datasets.training_data import (
     read_rgz_catalogue,
     subject_position,
 )
-from claran_plugin.evaluation.association_scores import exact_recovery, friends_of_friends
+from claran_plugin.evaluation.association_scores import exact_recovery, linked_islands
 from claran_plugin.evaluation.average_precision import (
     Evaluated,
     average_precision,
@@ -47,7 +47,7 @@ from claran_plugin.pipeline import Associator, associate
 
 WITHOUT_RGZ = Path(__file__).parent / 'weights'
 """Weights of the bundled model before it saw labelled RGZ subjects, and its calibrations on four of five folds."""
-LINKING_ARCSEC = np.arange(10, 151, 10)
+LINKING_ARCSEC = np.arange(5, 151, 5)
 VOLUNTEERS_ARCSEC = 180.0
 
 
@@ -156,20 +156,21 @@ def true_source(source: LabelledSource, image: CCDData, island_map: NDArray) -> 
 
 def recovered_sources(field: Field, labels: NDArray) -> NDArray:
     """Tell for each true source whether its islands, and no other, form one source."""
+    return exact_recovery(true_members(field), labels)
+
+
+def true_members(field: Field) -> list[list[int]]:
+    """List the rows of the components of each true source."""
     island = np.asarray(field.components['Isl_id'])
-    members = [np.flatnonzero(np.isin(island, list(t.islands))).tolist() for t in field.truth]
-    return exact_recovery(members, labels)
+    return [np.flatnonzero(np.isin(island, list(t.islands))).tolist() for t in field.truth]
 
 
 def linked(field: Field, length_arcsec: float) -> NDArray:
-    """Group islands by friends-of-friends on the positions of their brightest components."""
+    """Group islands by friends-of-friends on the flux-weighted means of their components."""
     table = field.components
-    order = np.argsort(-table['Total_flux'])
-    _, first, island = np.unique(np.asarray(table['Isl_id'])[order], return_index=True, return_inverse=True)
-    xy = np.stack(field.image.wcs.world_to_pixel(SkyCoord(table['RA'], table['DEC'])), axis=-1)[order]
-    labels = np.empty(len(table), int)
-    labels[order] = friends_of_friends(xy[first] * pixel_scale(field.image), length_arcsec)[island]
-    return labels
+    xy = np.stack(field.image.wcs.world_to_pixel(SkyCoord(table['RA'], table['DEC'])), axis=-1)
+    flux = table['Total_flux'].value
+    return linked_islands(xy * pixel_scale(field.image), flux, table['Isl_id'], length_arcsec)
 
 
 def detect_all(

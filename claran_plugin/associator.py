@@ -101,12 +101,14 @@ class Associator:
         How often, turned and mirrored, each field is looked at: 1, 2, 4 or 8. What is seen is averaged.
     precision : str
         ``auto``, ``half`` or ``full``, see `detection.inference.Detector`.
+    calibration : path, optional
+        By default the one beside the weights.
 
     Raises
     ------
     InputError
-        Where there are no such model or weights. What is wrong with them, or with the device, is told when `detector`
-        is first asked for, which loads it.
+        Where there are no such model or weights, or the calibration is none. What is wrong with weights or device is
+        told when `detector` is first asked for, which loads it.
     """
 
     views: tuple[int, ...] = VIEWS[1]
@@ -120,13 +122,14 @@ class Associator:
         infrared: bool = False,
         views: int = 1,
         precision: str = 'auto',
+        calibration: str | Path | None = None,
     ) -> None:
         if views not in VIEWS:
             raise InputError(f'{views} views: give 1, 2, 4 or 8')
         self.views = VIEWS[views]
         if precision not in PRECISIONS:
             raise InputError(f'{precision}: not a precision; give one of {", ".join(PRECISIONS)}')
-        self._found = find_model(model or default_model(weights, infrared=infrared), weights)
+        self._found = find_model(model or default_model(weights, infrared=infrared), weights, calibration)
         self.name = self._found.name
         self._device = device, precision
         self.calibration = read_calibration(self._found.calibration) if self._found.calibration else Calibration()

@@ -84,29 +84,30 @@ def class_probabilities(detected: NDArray, counts: Counts, calibration: Calibrat
 
     Parameters
     ----------
-    detected : (6,) array
+    detected : (..., 6) array
         The detector's class probabilities; the rest to 1 is background.
     counts : Counts
-        Of the source on the image.
+        Of the source on the image; of many, arrays (...).
 
     Returns
     -------
-    (6,) array, calibrated; its sum is the probability that the source exists as detected
+    (..., 6) array, calibrated; its sum is the probability that the source exists as detected
     """
-    total = float(np.clip(detected.sum(), 1e-4, 1 - 1e-4))
+    total = np.clip(detected.sum(axis=-1, keepdims=True), 1e-4, 1 - 1e-4)
     shape = np.maximum(detected / total, 1e-4) ** calibration.sharpness
     shape = shape * count_likelihood(counts, calibration)
-    return logistic(np.log(total / (1 - total)), calibration.existence) * shape / shape.sum()
+    return logistic(np.log(total / (1 - total)), calibration.existence) * shape / shape.sum(axis=-1, keepdims=True)
 
 
 def count_likelihood(counts: Counts, calibration: Calibration) -> NDArray:
-    """Give the likelihood (6,) of the counts for each class, in units of that of the class they name.
+    """Give the likelihood (..., 6) of the counts for each class, in units of that of the class they name.
 
     Peaks are easily missed and hardly ever added, as a faint one needs a contour of its own. Components are seldom
     wrong, but a faint one may be missed, and then its peak with it.
     """
     n_components, n_peaks = np.array([(int(name[0]), int(name[3])) for name in CLASSES]).T
-    components, peaks = n_components - counts.components, n_peaks - counts.peaks  # that were missed
+    # That were missed:
+    components, peaks = n_components - np.expand_dims(counts.components, -1), n_peaks - np.expand_dims(counts.peaks, -1)
     both_missed = np.clip(np.minimum(components, peaks), 0, None)
     both_added = np.clip(np.minimum(-components, -peaks), 0, None)
     components, peaks = components - both_missed + both_added, peaks - both_missed + both_added

@@ -283,7 +283,7 @@ def standardise(table: Table, path: str | Path = 'catalogue') -> QTable:
         peak_jy=peak,
         shape_deg=np.transpose([*sizes, values('PA', u.deg, u.deg)]),
         isl_id=_island_ids(table[found['Isl_id']]) if found['Isl_id'] else np.full(n, -1),
-        s_code=_text(table[found['S_Code']]) if found['S_Code'] else [''] * n,
+        s_code=text_values(table[found['S_Code']]) if found['S_Code'] else [''] * n,
         e_sky_deg=np.transpose([errors('E_RA', u.deg), errors('E_DEC', u.deg)]),
         e_peak_jy=errors('E_Peak_flux', u.Jy / u.beam),
     )
@@ -296,7 +296,7 @@ def _check_once(table: Table, flux: str | None, path: str | Path) -> None:
     if flux is None or _plain(flux) != _plain('Total_flux_source'):
         return
     source = next((name for name in table.colnames if _plain(name) == 'sourceid'), None)
-    if source is not None and len(np.unique(_text(table[source]))) < len(table):
+    if source is not None and len(np.unique(text_values(table[source]))) < len(table):
         raise InputError(
             f'{path}: {flux} is that of a whole source, of which {source} lists several rows: it would count several '
             'times; give the flux density of each row, or the list of sources'
@@ -342,7 +342,7 @@ def _positions(ra: Any, dec: Any, path: str | Path) -> NDArray:
     """Give positions in deg, (n, 2); sexagesimal text is hours and degrees."""
     if np.asarray(ra).dtype.kind in 'US':
         try:
-            sky = SkyCoord(list(_text(ra)), list(_text(dec)), unit=(u.hourangle, u.deg))
+            sky = SkyCoord(list(text_values(ra)), list(text_values(dec)), unit=(u.hourangle, u.deg))
         except ValueError as err:
             raise InputError(f'{path}: positions are text but not hh:mm:ss dd:mm:ss; give them in degrees') from err
         return np.transpose([sky.ra.deg, sky.dec.deg])
@@ -356,9 +356,10 @@ def _positions(ra: Any, dec: Any, path: str | Path) -> NDArray:
     return deg
 
 
-def _text(column: Any) -> NDArray:
-    filled = column.filled('') if isinstance(column, MaskedColumn) else column
-    return np.char.strip(np.asarray(filled).astype(str))
+def text_values(column: Any) -> NDArray:
+    """Give a column as text without blanks at its ends; '' where it is masked."""
+    text = np.char.strip(np.asarray(column).astype(str))
+    return np.where(column.mask, '', text) if isinstance(column, MaskedColumn) else text
 
 
 def _island_ids(column: Column) -> NDArray:
@@ -368,5 +369,5 @@ def _island_ids(column: Column) -> NDArray:
     if column.dtype.kind == 'f':  # integers of which some are blank
         values = np.ma.filled(np.ma.asarray(column, float), np.nan)
         return np.where(np.isfinite(values), np.nan_to_num(values), -1).astype(int)
-    names, numbers = np.unique(_text(column), return_inverse=True)
+    names, numbers = np.unique(text_values(column), return_inverse=True)
     return np.where(names[numbers] == '', -1, numbers)

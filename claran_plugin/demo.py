@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy import units as u
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from claran_plugin import pipeline
 from claran_plugin.catalogue_writing import atomic_outputs, check_outputs
 from claran_plugin.components import from_pybdsf, write_pybdsf_catalogue
-from claran_plugin.evaluation.association_scores import exact_recovery, friends_of_friends, true_source_of, truth_sets
+from claran_plugin.evaluation.association_scores import exact_recovery, linked_islands, true_source_of, truth_sets
 from claran_plugin.images import beam_pix, pixel_scale, read_image
 from claran_plugin.progress import Log
 from claran_plugin.results import result_paths, write_files
@@ -56,12 +56,9 @@ def run_demo(
     folder: Path,
     *,
     overwrite: bool = False,
-    model: str | None = None,
-    weights: str | Path | None = None,
-    device: str = 'auto',
-    precision: str = 'auto',
     command_line: str = 'claran demo',
     log: Log | None = None,
+    **detector: Any,
 ) -> tuple[str, list[Path]]:
     """Simulate a field, run PyBDSF and the association on it, write all that to a folder, and score it.
 
@@ -71,11 +68,11 @@ def run_demo(
         Made if it is missing.
     overwrite : bool
         Replace files of an earlier demonstration.
-    model, weights, device, precision
-        See `associator.Associator`.
     command_line : str
         For the headers.
     log : Log, optional
+    **detector
+        See `associator.Associator`.
 
     Returns
     -------
@@ -94,7 +91,7 @@ def run_demo(
     check_outputs(paths, overwrite=overwrite)
     log.line("a field of 15' x 15' is simulated")
     field = simulate_field(np.random.default_rng(SEED), fraction_extended=FRACTION_EXTENDED)
-    associator = pipeline.Associator(model, weights, device, precision=precision)
+    associator = pipeline.Associator(**detector)
     with atomic_outputs(paths, overwrite=overwrite) as temporary, tempfile.TemporaryDirectory() as scratch:
         write_field(field, temporary[0])
         log.line('PyBDSF looks for components')
@@ -124,7 +121,7 @@ def report(field: Field, components: QTable, labels: NDArray) -> str:
     xy = np.stack(field.image.wcs.world_to_pixel_values(components['RA'].value, components['DEC'].value), axis=-1)
     islands = np.unique(components['Isl_id'], return_inverse=True)[1]
     truth = find_truth(field, xy, islands)
-    flux = np.maximum(components['Total_flux'].to_value(u.Jy), 1e-12)
+    flux = components['Total_flux'].to_value(u.Jy)
     length, linked = best_friends(xy * pixel_scale(field.image), flux, islands, truth)
     groupings = {
         'claran_plugin': labels,
@@ -170,9 +167,8 @@ def best_friends(xy_arcsec: NDArray, flux: NDArray, islands: NDArray, truth: Tru
     length : float, arcsec
     labels : (n,) int array, the group of each component
     """
-    centres = np.stack([np.bincount(islands, flux * axis) / np.bincount(islands, flux) for axis in xy_arcsec.T], -1)
     linked: Mapping[float, NDArray] = {
-        length: friends_of_friends(centres, length)[islands] for length in LINKING_ARCSEC.tolist()
+        length: linked_islands(xy_arcsec, flux, islands, length) for length in LINKING_ARCSEC.tolist()
     }
     best = max(linked, key=lambda length: sum(score_grouping(linked[length], truth)[1:]))
     return best, linked[best]

@@ -11,6 +11,8 @@ DEFAULT, DEFAULT_INFRARED = 'compact', 'compact_infrared'
 """The bundled detectors: for a radio image alone, and for one with an infrared image."""
 PRECISIONS = ('auto', 'half', 'full')
 """See `detection.inference.Detector`."""
+DETECTOR = ('model', 'weights', 'calibration', 'device', 'precision', 'views')
+"""What says which detector looks, and how: parameters of `associator.Associator` and options of commands."""
 RANGES = '.ranges.json'
 """Ending of the file beside weights that lets them run in eight bits (`detection.eight_bits`)."""
 
@@ -30,13 +32,21 @@ class Model(NamedTuple):
     ranges: Path | None
 
 
-def find_model(name: str = DEFAULT, weights: str | Path | None = None) -> Model:
+def find_model(name: str = DEFAULT, weights: str | Path | None = None, calibration: str | Path | None = None) -> Model:
     """Find a detector by the name of a bundled model or config, or by the path of a config.
+
+    Parameters
+    ----------
+    name : str
+    weights : path, optional
+        By default those of the package.
+    calibration : path, optional
+        By default the one beside the weights.
 
     Raises
     ------
     InputError
-        Where there is none of that name, or it has no weights.
+        Where there is none of that name, it has no weights, or there is no such calibration.
     """
     config = find_config(name)
     if config is None:
@@ -47,9 +57,10 @@ def find_model(name: str = DEFAULT, weights: str | Path | None = None) -> Model:
     if not path.is_file():
         what = 'no such weights file' if weights is not None else 'the package has no weights for this model'
         raise InputError(f'{path}: {what}; give the path of trained ones with --weights')
-    beside = (path.with_suffix('.json'), ranges_beside(path))
-    calibration, ranges = (file if file.is_file() else None for file in beside)
-    return Model(config.stem, config, path, calibration, ranges)
+    if calibration is not None and not Path(calibration).is_file():
+        raise InputError(f'{calibration}: no such calibration; give one that claran calibrate wrote with --calibration')
+    of_weights, ranges = (file if file.is_file() else None for file in (path.with_suffix('.json'), ranges_beside(path)))
+    return Model(config.stem, config, path, Path(calibration) if calibration is not None else of_weights, ranges)
 
 
 def default_model(weights: str | Path | None, *, infrared: bool) -> str:

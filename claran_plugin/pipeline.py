@@ -83,6 +83,7 @@ def associate(
     device: str = 'auto',
     views: int = 1,
     precision: str = 'auto',
+    calibration: str | Path | None = None,
     fov: float | None = None,
     look_at_all: bool = False,
     overwrite_columns: bool = False,
@@ -107,7 +108,7 @@ def associate(
         Hz; by default as in the header.
     survey : str, optional
         Preset for what the header lacks, one of `images.SURVEYS`.
-    model, weights, device, views, precision
+    model, weights, device, views, precision, calibration
         See `Associator`.
     fov : float, optional
         Side of the fields of view, arcsec; by default 33 beams.
@@ -144,7 +145,15 @@ def associate(
         check_columns(original.colnames, name)
     standard, frame = in_icrs(standardise(original, name), radio, name, own_frame=own_frame)
     if associator is None:
-        associator = Associator(model, weights, device, infrared=infrared is not None, views=views, precision=precision)
+        associator = Associator(
+            model,
+            weights,
+            device,
+            infrared=infrared is not None,
+            views=views,
+            precision=precision,
+            calibration=calibration,
+        )
     if isinstance(radio.data, WindowedPixels):
         associator.load()  # first, as its faults should be told before a large image is looked over
     # Importing the detector's libraries plays with the filters of warnings, which threads share.

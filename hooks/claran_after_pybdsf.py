@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from claran_plugin.catalogue_writing import atomic_outputs
-from claran_plugin.commands.options import pybdsf_option
+from claran_plugin.commands.association_options import add_about_image
+from claran_plugin.commands.options import add_detector, add_views, pybdsf_option
 from claran_plugin.components import Kind, run_pybdsf, write_pybdsf_catalogue
 from claran_plugin.errors import InputError
 from claran_plugin.hooks.op_claran import OpClaran
-from claran_plugin.images import SURVEYS, read_image
+from claran_plugin.images import read_image
+from claran_plugin.models import DETECTOR
 
 FORMATS: dict[str, tuple[Kind, ...]] = {
     'fits': ('srl', 'gaul'),
@@ -42,10 +44,10 @@ def make_parser() -> argparse.ArgumentParser:
         '--lists', nargs='+', default=['srl'], choices=('srl', 'gaul'), help='sources, Gaussians or both'
     )
     parser.add_argument('--infrared', help='infrared image (FITS)')
-    parser.add_argument('--beam', nargs=3, type=float, metavar=('MAJ', 'MIN', 'PA'), help='beam, deg')
-    parser.add_argument('--frequency', type=float, help='Hz')
-    parser.add_argument('--survey', choices=SURVEYS, help='fill in what the header lacks')
-    parser.add_argument('--device', help='auto, cpu or cuda:N')
+    add_about_image(parser)
+    detector = parser.add_argument_group('detector')
+    add_detector(detector)
+    add_views(detector)
     parser.add_argument(
         '--pybdsf',
         nargs='+',
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None, *, associate: Callable[..., Any
     wanted: list[tuple[Kind, str]] = [
         (kind, form) for form in args.formats for kind in FORMATS[form] if kind in args.lists or len(FORMATS[form]) == 1
     ]
-    options = {name: getattr(args, name) for name in ('infrared', 'device') if getattr(args, name) is not None}
+    options = {name: getattr(args, name) for name in ('infrared', *DETECTOR)}
     try:
         paths = [Path(f'{args.catalogue_out}.{kind}.{form}') for kind, form in wanted]
         with atomic_outputs(paths, overwrite=args.overwrite) as temporary:

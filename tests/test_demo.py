@@ -10,7 +10,7 @@ from scipy import ndimage
 from claran_plugin import demo, pipeline
 from claran_plugin.cli import main
 from claran_plugin.components import from_pybdsf, run_pybdsf
-from claran_plugin.evaluation.association_scores import exact_recovery
+from claran_plugin.evaluation.association_scores import exact_recovery, linked_islands
 from claran_plugin.simulation import simulate_field
 
 FILES = ['demo.components.fits', 'demo.evidence.fits', 'demo.fits', 'demo.png', 'demo.sources.fits', 'demo.truth.fits']
@@ -79,10 +79,8 @@ def test_friends_of_friends_gets_its_best_length(field, components):
     # Islands are never divided, and no neighbouring length does better.
     assert all(len(set(labels[islands == k])) == 1 for k in range(islands.max() + 1))
     for other in (length / 2, length * 2):
-        linked = demo.friends_of_friends(
-            np.stack([np.bincount(islands, axis) / np.bincount(islands) for axis in xy.T], -1), other
-        )
-        assert exact_recovery(truth.sets, linked[islands], truth.nobodys).sum() <= best
+        linked = linked_islands(xy, np.ones(len(xy)), islands, other)
+        assert exact_recovery(truth.sets, linked, truth.nobodys).sum() <= best
 
 
 def test_demo_writes_everything_and_says_so(tmp_path, monkeypatch, capsys):

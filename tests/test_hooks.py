@@ -209,8 +209,15 @@ def test_script_writes_what_is_asked(tmp_path, capsys):
         'first',
     ]
     arguments += ['--pybdsf', 'thresh_pix=6', 'group_by_isl=True']
-    associate = lambda img: SimpleNamespace(labels=np.zeros(len(img.sources), int))  # noqa: E731
+    arguments += ['--calibration', 'own.json', '--views', '2']
+    given = {}
+
+    def associate(img, **options):
+        given.update(options)
+        return SimpleNamespace(labels=np.zeros(len(img.sources), int))
+
     assert claran_after_pybdsf.main(arguments, associate=associate) == 0
+    assert (given['calibration'], given['views'], given['device'], given['infrared']) == ('own.json', 2, 'auto', None)
     files = sorted(path.name for path in (tmp_path / 'out').iterdir())
     assert files == ['field.gaul.bbs', 'field.srl.fits']
     assert len(read_catalogue(tmp_path / 'out' / 'field.srl.fits')) == 1

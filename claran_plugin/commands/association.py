@@ -14,6 +14,7 @@ from claran_plugin.errors import InputWarning
 from claran_plugin.explanation import explain as tell
 from claran_plugin.images import image_stem, read_image
 from claran_plugin.infrared_images import read_infrared
+from claran_plugin.models import DETECTOR
 from claran_plugin.pipeline import Association, Associator
 from claran_plugin.progress import Log
 from claran_plugin.results import draw, result_paths, write_result
@@ -25,14 +26,8 @@ def run(args: argparse.Namespace) -> None:
     paths = _table_paths(args)
     radio = read_image(args.image, beam=args.beam, frequency=args.frequency, survey=args.survey)
     infrared = read_infrared(args.infrared, radio) if args.infrared else None
-    associator = Associator(
-        args.model,
-        args.weights,
-        args.device,
-        infrared=infrared is not None,
-        views=args.views,
-        precision=args.precision,
-    )
+    detector = {name: getattr(args, name) for name in DETECTOR}
+    associator = Associator(infrared=infrared is not None, **detector)
     associator.load()  # its faults are told before PyBDSF's time is spent
     log.line(f'{args.image}: PyBDSF looks for components')
     listed = pipeline.pybdsf_list(radio, image_stem(args.image), args.kind, dict(args.pybdsf))
@@ -97,7 +92,7 @@ def _picture_path(args: argparse.Namespace) -> list[Path]:
 
 
 def _common_options(args: argparse.Namespace) -> dict:
-    names = ('beam', 'frequency', 'survey', 'model', 'weights', 'device', 'views', 'precision', 'fov')
+    names = ('beam', 'frequency', 'survey', *DETECTOR, 'fov')
     return {name: getattr(args, name) for name in names}
 
 

@@ -9,6 +9,7 @@ from claran_plugin.commands.options import (
     add_command,
     add_detector,
     add_outputs,
+    add_views,
     listed,
     positive,
     pybdsf_option,
@@ -70,9 +71,9 @@ def add_pybdsf(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_about_image(parser: argparse.ArgumentParser) -> Any:
+def add_about_image(parser: argparse.ArgumentParser, title: str = 'about the image') -> Any:
     """Add what images may lack; give the group."""
-    inputs = parser.add_argument_group('about the image')
+    inputs = parser.add_argument_group(title)
     inputs.add_argument(
         '--beam',
         nargs=3,
@@ -91,13 +92,7 @@ def add_looking(parser: argparse.ArgumentParser) -> None:
     """Add the detector and what it is to look at."""
     detector = parser.add_argument_group('detector')
     add_detector(detector)
-    detector.add_argument(
-        '--views',
-        type=int,
-        default=1,
-        choices=(1, 2, 4, 8),
-        help='look at each field so often, turned and mirrored, and average (default: 1); as many times slower',
-    )
+    add_views(detector)
     detector.add_argument(
         '--fov', type=positive, metavar='ARCSEC', help='side of the fields of view (default: 33 beams)'
     )

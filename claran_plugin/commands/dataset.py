@@ -10,7 +10,9 @@ from claran_plugin.datasets.radiogalaxynet_pictures import make_pictures
 from claran_plugin.datasets.rgz_catalogue import published_split, random_split, read_subjects, select
 from claran_plugin.datasets.rgz_dataset import make_dataset, table_paths, tabulate
 from claran_plugin.errors import InputError
+from claran_plugin.labelled import read_labelled
 from claran_plugin.progress import Log
+from claran_plugin.survey.listing import read_list
 
 IMAGED = '_images'
 """Ends the names of tables and figures of what has images."""
@@ -20,17 +22,22 @@ def pack(args: argparse.Namespace) -> None:
     """Pack labelled and simulated images into a training set."""
     if bool(args.first) != bool(args.rgz):
         args.usage_error('--first and --rgz go together')
-    if not (args.first or args.fr or args.radiogalaxynet or args.simulate or args.simulate_coarse):
+    if not (args.first or args.fr or args.radiogalaxynet or args.labelled or args.simulate or args.simulate_coarse):
         args.usage_error(
-            'nothing to pack: give at least one of --first, --fr, --radiogalaxynet, --simulate and --simulate-coarse'
+            'nothing to pack: give at least one of --first, --fr, --radiogalaxynet, --labelled, --simulate and '
+            '--simulate-coarse'
         )
     log = Log(args.quiet)
+    pointings = read_list(args.labelled) if args.labelled else []
+    about = dict(beam=args.beam, frequency=args.frequency, survey=args.survey)
+    labelled = (read_labelled(pointing, args.truth, args.classes, **about) for pointing in pointings)
     counts = pack_dataset(
         args.output,
         first=args.first,
         rgz=args.rgz,
         fr=args.fr,
         radiogalaxynet=args.radiogalaxynet,
+        labelled=log.track(labelled, len(pointings), 'labelled images read') if pointings else (),
         n_simulated=args.simulate,
         n_coarse=args.simulate_coarse,
         infrared=args.infrared,

@@ -3,7 +3,8 @@
 import argparse
 from typing import Any
 
-from claran_plugin.commands.options import add_command, add_outputs, listed, positive, whole
+from claran_plugin.commands.association_options import add_about_image
+from claran_plugin.commands.options import add_command, add_labels, add_outputs, listed, positive, whole
 
 SURVEYS = ('first', 'wise')
 """Keys of `cutout_services.SERVICES`, whose import takes too long here."""
@@ -30,6 +31,11 @@ def _add_pack(kinds: Any) -> None:
     parser.add_argument('--rgz', metavar='CSV', help="ClaRAN's subset of the RGZ DR1 catalogue")
     parser.add_argument('--fr', metavar='DIR', help='FIRST images around catalogued FR galaxies')
     parser.add_argument('--radiogalaxynet', metavar='DIR', help='RadioGalaxyNET: annotations.json and radio/')
+    parser.add_argument(
+        '--labelled',
+        metavar='LIST',
+        help='images of your own: IMAGE CATALOGUE [INFRARED] on each line, or a table with these columns',
+    )
     parser.add_argument('--simulate', type=whole, default=0, metavar='N', help='number of simulated subjects')
     parser.add_argument(
         '--simulate-coarse',
@@ -41,9 +47,12 @@ def _add_pack(kinds: Any) -> None:
     parser.add_argument(
         '--infrared',
         action='store_true',
-        help="an infrared image with every subject: RadioGalaxyNET's own (infrared/), drawn ones for the others",
+        help="an infrared image with every subject: RadioGalaxyNET's (infrared/) and the list's own, drawn "
+        'ones for the others',
     )
     parser.add_argument('--seed', type=whole, default=1, metavar='N', help='of what is drawn (default: 1)')
+    add_labels(parser.add_argument_group('about the catalogues of --labelled'))
+    add_about_image(parser, 'about the images of --labelled')
     add_outputs(parser, None)
 
 

@@ -44,6 +44,11 @@ def add_detector(parser: Any) -> None:
         help='bundled model or mmdet config file (default: compact; compact_infrared with an infrared image)',
     )
     parser.add_argument('--weights', metavar='FILE', help='trained weights (default: those of the bundled model)')
+    parser.add_argument(
+        '--calibration',
+        metavar='FILE',
+        help='what turns its numbers into probabilities, from claran calibrate (default: the one beside the weights)',
+    )
     parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N (default: auto)')
     parser.add_argument(
         '--precision',
@@ -51,6 +56,32 @@ def add_detector(parser: Any) -> None:
         default='auto',
         help='auto: eight bits on a CPU, half precision on a GPU, where they are faster in it; half: half precision '
         'where the device is faster in it; full: single (default: auto)',
+    )
+
+
+def add_views(parser: Any) -> None:
+    """Add in how many orientations fields are looked at."""
+    parser.add_argument(
+        '--views',
+        type=int,
+        default=1,
+        choices=(1, 2, 4, 8),
+        help='look at each field so often, turned and mirrored, and average (default: 1); as many times slower',
+    )
+
+
+def add_labels(parser: Any) -> None:
+    """Add which columns of labelled catalogues tell the truth."""
+    parser.add_argument(
+        '--truth',
+        default='Source_Name',
+        metavar='COLUMN',
+        help='rows that are one source have the same value there; blank or below 0: not known (default: Source_Name)',
+    )
+    parser.add_argument(
+        '--classes',
+        metavar='COLUMN',
+        help="the source's class, such as 1C_2P; other values: none of the six (default: counted on the image)",
     )
 
 

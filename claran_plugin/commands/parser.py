@@ -4,6 +4,7 @@ import argparse
 
 from claran_plugin import __version__
 from claran_plugin.commands.association_options import add_associate, add_detect, add_explain, add_run
+from claran_plugin.commands.calibration_options import add_calibrate
 from claran_plugin.commands.dataset_options import add_dataset
 from claran_plugin.commands.evaluation_options import add_evaluate
 from claran_plugin.commands.simulation_options import add_demo, add_simulate
@@ -33,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
         add_test,
         add_evaluate,
         add_losses,
+        add_calibrate,
         add_weights,
         add_ranges,
     ):

@@ -10,6 +10,7 @@ from claran_plugin.catalogue_writing import (
     check_outputs,
 )
 from claran_plugin.errors import InputError
+from claran_plugin.models import DETECTOR
 from claran_plugin.progress import Log
 from claran_plugin.simulation import simulate_field, simulate_infrared, write_field
 
@@ -42,7 +43,7 @@ def demo(args: argparse.Namespace) -> None:
     from claran_plugin.demo import run_demo
 
     log = Log(args.quiet)
-    options = {name: getattr(args, name) for name in ('model', 'weights', 'device', 'precision')}
+    options = {name: getattr(args, name) for name in DETECTOR if hasattr(args, name)}
     report, paths = run_demo(
         Path(args.output), overwrite=args.overwrite, command_line=args.command_line, log=log, **options
     )

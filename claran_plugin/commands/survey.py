@@ -11,7 +11,7 @@ from pathlib import Path
 from claran_plugin.catalogue_writing import check_outputs, remove_leftovers
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.explanation import PER_IMAGE
-from claran_plugin.models import default_model, find_model
+from claran_plugin.models import DETECTOR
 from claran_plugin.progress import Log
 from claran_plugin.results import result_paths
 from claran_plugin.survey.cluster import process_all
@@ -53,7 +53,7 @@ def survey(args: argparse.Namespace) -> None:
     check_outputs([manifest.path], overwrite=True)  # that it can be written
     settings = _settings(args)
     for infrared in {bool(pointing.infrared) for pointing in pointings}:
-        find_model(settings.model or default_model(settings.weights, infrared=infrared), settings.weights)
+        settings.find_model(infrared=infrared)
     (folder / PER_IMAGE).mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         _work(args, pointings, settings, manifest, log)
@@ -145,11 +145,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         fov=args.fov,
         look_at_all=args.all,
         overwrite_columns=args.overwrite_columns,
-        model=args.model,
-        weights=args.weights,
-        device=args.device,
-        views=args.views,
-        precision=args.precision,
+        **{name: getattr(args, name) for name in DETECTOR},
         kind=args.kind,
         pybdsf=tuple(args.pybdsf),
         picture=args.pictures,

@@ -11,6 +11,7 @@ from astropy.coordinates import SkyCoord
 
 from claran_plugin.catalogue_writing import atomic_outputs, check_outputs
 from claran_plugin.datasets.coarse_subjects import coarse_simulated
+from claran_plugin.datasets.own_labels import own_subjects
 from claran_plugin.datasets.training_data import (
     PackedSubject,
     fr_galaxies,
@@ -21,6 +22,7 @@ from claran_plugin.datasets.training_data import (
     subject_position,
 )
 from claran_plugin.errors import InputError
+from claran_plugin.labelled import LabelledImage
 from claran_plugin.morphology import CLASSES
 from claran_plugin.progress import Log
 
@@ -37,6 +39,7 @@ def pack_dataset(
     rgz: str | None = None,
     fr: str | None = None,
     radiogalaxynet: str | None = None,
+    labelled: Iterable[LabelledImage] = (),
     n_simulated: int = 0,
     n_coarse: int = 0,
     infrared: bool = False,
@@ -56,10 +59,12 @@ def pack_dataset(
         Folder of FIRST images around FR galaxies.
     radiogalaxynet : path, optional
         Folder with ``annotations.json``.
+    labelled : iterable of LabelledImage
     n_simulated, n_coarse : int
         Number of simulated subjects, and of those at coarser beams.
     infrared : bool
-        Pack an infrared image with every subject: RadioGalaxyNET's own, drawn ones for the others.
+        Pack an infrared image with every subject: RadioGalaxyNET's and the labelled images' own, drawn ones for the
+        others.
     seed : int
         Of all that is drawn.
     overwrite : bool
@@ -81,7 +86,7 @@ def pack_dataset(
             _check_folder(option, Path(given), pattern)
     if rgz is not None and not Path(rgz).is_file():
         raise InputError(f'{rgz}: no such catalogue; give the RGZ DR1 subset of ClaRAN with --rgz')
-    subjects = _subjects(first, rgz, fr, radiogalaxynet, n_simulated, n_coarse, seed, infrared=infrared)
+    subjects = _subjects(first, rgz, fr, radiogalaxynet, labelled, n_simulated, n_coarse, seed, infrared=infrared)
     with (
         atomic_outputs(paths, overwrite=overwrite) as temporary,
         tempfile.TemporaryDirectory(dir=paths[0].parent, prefix='.packing-') as scratch,
@@ -99,6 +104,7 @@ def _subjects(
     rgz: str | None,
     fr: str | None,
     radiogalaxynet: str | None,
+    labelled: Iterable[LabelledImage],
     n_simulated: int,
     n_coarse: int,
     seed: int,
@@ -107,19 +113,20 @@ def _subjects(
 ) -> Iterator[PackedSubject]:
     # Generators of their own: the radio images are the same with and without infrared, but for RadioGalaxyNET's, of
     # which more are left as crowded as they are.
-    of_first, of_fr, of_simulated, of_coarse = (
-        np.random.default_rng([seed, k]) if infrared else None for k in (1, 2, 3, 4)
+    of_first, of_fr, of_simulated, of_coarse, of_own = (
+        np.random.default_rng([seed, k]) if infrared else None for k in (1, 2, 3, 4, 5)
     )
     parts: list[Iterable[PackedSubject]] = []
     # Read at once: images of FR galaxies that overlap a labelled subject have to share its fold.
-    labelled = _labelled(first, rgz, of_first) if first and rgz else []
-    parts.append(labelled)
+    of_rgz = _labelled(first, rgz, of_first) if first and rgz else []
+    parts.append(of_rgz)
     if fr:
-        held_out = SkyCoord([subject_position(subject.name) for subject in labelled]) if labelled else _nowhere()
-        folds = np.array([subject.fold for subject in labelled], int)
+        held_out = SkyCoord([subject_position(subject.name) for subject in of_rgz]) if of_rgz else _nowhere()
+        folds = np.array([subject.fold for subject in of_rgz], int)
         parts.append(fr_galaxies(Path(fr), held_out, folds, infrared_rng=of_fr))
     if radiogalaxynet:
         parts.append(radio_galaxy_net(Path(radiogalaxynet), np.random.default_rng(seed), infrared=infrared))
+    parts.append(own_subjects(labelled, infrared_rng=of_own))
     parts.append(simulated(n_simulated, np.random.default_rng(seed), infrared_rng=of_simulated))
     parts.append(coarse_simulated(n_coarse, seed, infrared_rng=of_coarse))
     return chain.from_iterable(parts)

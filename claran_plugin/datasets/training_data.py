@@ -198,7 +198,7 @@ def labelled_first(
                 ignore.append(True)
         infrared = None
         if infrared_rng:
-            infrared = drawn_infrared(infrared_rng, _about_middle(infrared_rng, boxes), arcsec * PIXELS_PER_BEAM)
+            infrared = drawn_infrared(infrared_rng, about_middle(infrared_rng, boxes), arcsec * PIXELS_PER_BEAM)
         yield PackedSubject(name, 'first', snr, np.array(boxes), labels, ignore, int(fold), infrared)
 
 
@@ -223,7 +223,7 @@ def drawn_infrared(rng: np.random.Generator, hosts: NDArray, beam_arcsec: float)
     return draw_infrared(rng, (WIDE, WIDE), hosts, beam_arcsec / PIXELS_PER_BEAM)
 
 
-def _about_middle(rng: np.random.Generator, boxes: ArrayLike) -> NDArray:
+def about_middle(rng: np.random.Generator, boxes: ArrayLike) -> NDArray:
     """Give points near the middles of boxes (n, 4), where the host of a radio source is likeliest."""
     boxes = np.asarray(boxes, float).reshape(-1, 4)
     side = (boxes[:, 2:] - boxes[:, :2]).mean(axis=1, keepdims=True)
@@ -273,7 +273,7 @@ def fr_galaxies(
         fold = int(folds[near][0]) if near.any() else -1
         infrared = None
         if infrared_rng:
-            hosts = np.concatenate([middle[None], _about_middle(infrared_rng, boxes[1:])])
+            hosts = np.concatenate([middle[None], about_middle(infrared_rng, boxes[1:])])
             infrared = drawn_infrared(infrared_rng, hosts, arcsec * PIXELS_PER_BEAM)
         name = path.name.split('.fits')[0]
         yield PackedSubject(name, 'first_fr', snr, np.array(boxes), labels, ignore, fold, infrared)

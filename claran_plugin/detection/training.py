@@ -3,6 +3,24 @@
 It is imported where a config asks for it, but not to run a trained detector: mmdet's datasets take a second to import.
 """
 
-from claran_plugin.detection import dataset, metric, mixed_precision, rgz_subjects, runner, samplers, transforms
+from claran_plugin.detection import (
+    bundled_weights,
+    dataset,
+    metric,
+    mixed_precision,
+    rgz_subjects,
+    runner,
+    samplers,
+    transforms,
+)
 
-__all__ = ['dataset', 'metric', 'mixed_precision', 'rgz_subjects', 'runner', 'samplers', 'transforms']
+__all__ = [
+    'bundled_weights',
+    'dataset',
+    'metric',
+    'mixed_precision',
+    'rgz_subjects',
+    'runner',
+    'samplers',
+    'transforms',
+]

@@ -67,6 +67,31 @@ def friends_of_friends(xy: ArrayLike, length: float) -> NDArray:
     return connected_components(links, directed=False)[1]
 
 
+def linked_islands(xy: ArrayLike, flux: ArrayLike, islands: ArrayLike, length: float) -> NDArray:
+    """Group islands by friends-of-friends on the flux-weighted means of their components.
+
+    Parameters
+    ----------
+    xy : (n, 2) array
+        Positions of components, in a plane.
+    flux : (n,) array
+        Blank and negative ones count little.
+    islands : (n,) int array
+        Island of each.
+    length : float
+        Linking length, in the unit of `xy`.
+
+    Returns
+    -------
+    (n,) int array, the group of each component
+    """
+    weight = np.maximum(np.nan_to_num(flux), 1e-12)
+    _, number = np.unique(islands, return_inverse=True)
+    total = np.bincount(number, weight)
+    centres = np.stack([np.bincount(number, weight * axis) / total for axis in np.asarray(xy, float).T], -1)
+    return friends_of_friends(centres, length)[number]
+
+
 def true_source_of(xy: ArrayLike, label_image: NDArray, reach_pix: float) -> NDArray:
     """Find the true source at each position.
 

@@ -22,7 +22,7 @@ from claran_plugin.celestial import to_sky
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.images import beam, read_image
 from claran_plugin.infrared_images import read_infrared
-from claran_plugin.models import DEFAULT, default_model, find_model
+from claran_plugin.models import DEFAULT, DETECTOR, Model, default_model, find_model
 from claran_plugin.pipeline import Associator
 from claran_plugin.results import result_paths, write_result
 from claran_plugin.survey.listing import Pointing
@@ -50,12 +50,22 @@ class Settings:
     overwrite_columns: bool = False
     model: str | None = None
     weights: str | None = None
+    calibration: str | None = None
     device: str = 'auto'
     views: int = 1
     precision: str = 'auto'
     kind: Literal['srl', 'gaul'] = 'srl'
     pybdsf: tuple[tuple[str, Any], ...] = ()
     picture: bool = False
+
+    def find_model(self, *, infrared: bool) -> Model:
+        """Find the detector for images with or without infrared."""
+        name = self.model or default_model(self.weights, infrared=infrared)
+        return find_model(name, self.weights, self.calibration)
+
+
+FILES = ('output', 'command', 'weights', 'calibration')
+"""Settings whose names do not count: the tables depend on the files' contents, if at all."""
 
 
 def process(pointing: Pointing, settings: Settings, known: Row | None = None) -> Row:
@@ -119,9 +129,8 @@ def _is_of(path: Path, key: str) -> bool:
 
 def _key(pointing: Pointing, settings: Settings) -> str:
     """Give a hash of all that the outputs depend on: contents, not names or dates."""
-    model = settings.model or default_model(settings.weights, infrared=bool(pointing.infrared))
-    found = find_model(model, settings.weights)
-    parameters = {key: value for key, value in asdict(settings).items() if key not in ('output', 'command', 'weights')}
+    found = settings.find_model(infrared=bool(pointing.infrared))
+    parameters = {key: value for key, value in asdict(settings).items() if key not in FILES}
     versions = [__version__] if pointing.catalogue else [__version__, version('bdsf')]
     digest = hashlib.sha256(json.dumps([*versions, parameters], sort_keys=True).encode())
     detectors = [found.config, found.weights, found.calibration, found.ranges]
@@ -141,13 +150,11 @@ def _content(path: Path) -> bytes:
 
 
 @lru_cache(1)
-def _associator(
-    model: str | None, weights: str | None, device: str, infrared: bool, views: int, precision: str
-) -> Associator:
+def _associator(**options: Any) -> Associator:
     """Load a model once per worker; the workers of one machine share its GPUs."""
-    if device == 'auto':
-        device = f'auto:{_worker_number()}'
-    return Associator(model, weights, device, infrared=infrared, views=views, precision=precision)
+    if options['device'] == 'auto':
+        options['device'] = f'auto:{_worker_number()}'
+    return Associator(**options)
 
 
 def _worker_number() -> int:
@@ -165,9 +172,8 @@ def _worker_number() -> int:
 def _associate(pointing: Pointing, settings: Settings, paths: list[Path], key: str) -> pipeline.Association:
     radio = read_image(pointing.image, beam=settings.beam, frequency=settings.frequency, survey=settings.survey)
     infrared = read_infrared(pointing.infrared, radio) if pointing.infrared else None
-    associator = _associator(
-        settings.model, settings.weights, settings.device, infrared is not None, settings.views, settings.precision
-    )
+    detector = {name: getattr(settings, name) for name in DETECTOR}
+    associator = _associator(infrared=infrared is not None, **detector)
     listed: AbstractContextManager[tuple[CCDData, Path]] = nullcontext((radio, Path(pointing.catalogue)))
     if not pointing.catalogue:
         options = dict(settings.pybdsf) | dict(ncores=1)

@@ -1,0 +1,217 @@
+"""Fitting a calibration: what a detector says of images whose sources are known, and what makes it true."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.spatial import cKDTree
+
+from claran_plugin.associator import Associator, choose_fields
+from claran_plugin.boxes import box_iou
+from claran_plugin.calibration import Calibration, class_probabilities, logistic
+from claran_plugin.claimed import Components
+from claran_plugin.evaluation.association_scores import exact_recovery
+from claran_plugin.evaluation.reliability import LIGHT, fit_line
+from claran_plugin.labelled import UNKNOWN, Truth
+from claran_plugin.morphology import CLASSES, Counts
+from claran_plugin.sources import box_of, measure
+from claran_plugin.subjects import Sky
+
+NO_SOURCE = len(CLASSES)
+"""Class number of a detection that is no true source."""
+LEAST_IOU = 0.5
+"""Intersection over union above which a box is a true source's."""
+
+
+class Samples(NamedTuple):
+    """Detected sources, n of them.
+
+    Attributes
+    ----------
+    detected : (n, 6) array
+        The detector's class probabilities.
+    counts : (n, 2) int array
+        Components and peaks that were counted.
+    label : (n,) int array
+        True class number, `NO_SOURCE` where there is none.
+    middle : (n, 2) array
+        Of their boxes, (x, y) in pixels.
+    """
+
+    detected: NDArray
+    counts: NDArray
+    label: NDArray
+    middle: NDArray
+
+    def where(self, keep: NDArray) -> 'Samples':
+        """Keep some of them, (n,) bool."""
+        return Samples(*(column[keep] for column in self))
+
+    def probabilities(self, calibration: Calibration) -> NDArray:
+        """Give what a calibration makes of them, (n, 6)."""
+        return class_probabilities(self.detected, Counts(*self.counts.T), calibration)
+
+
+def joined(parts: Sequence[Samples]) -> Samples:
+    """Put samples of several images together."""
+    return Samples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+class Membership(NamedTuple):
+    """Components of true sources of one image: margin of the sources they were put in, and whether these are right.
+
+    All arrays are (m,); `row` is the component's in the table.
+    """
+
+    margin: NDArray
+    right: NDArray
+    row: NDArray
+
+
+class Seen(NamedTuple):
+    """What a detector makes of an image with known sources; `labels` (n,) is the group of each component."""
+
+    samples: Samples
+    membership: Membership
+    labels: NDArray
+
+
+def look(
+    sky: Sky,
+    components: Components,
+    truth: Truth,
+    associator: Associator,
+    *,
+    within: NDArray | None = None,
+    told: NDArray | None = None,
+) -> Seen:
+    """Look at one image and compare what comes out with the truth.
+
+    Parameters
+    ----------
+    sky : Sky
+    components : Components
+        n of them, on it.
+    truth : Truth
+    associator : Associator
+    within : (4,) array, optional
+        Where the truth is known, xyxy in pixels; what is detected elsewhere is no sample.
+    told : (n,) bool array, optional
+        Components whose source is known; what is made of others alone is no sample.
+    """
+    centres = choose_fields(sky, components, np.ones(len(components.xy), bool))
+    partition = associator.partition(sky, components, centres).partition
+    tree = cKDTree(components.xy)
+    rows: list[tuple] = []
+    for label, hypothesis in enumerate(partition.hypotheses):
+        members = np.array(sorted(hypothesis.members))
+        if hypothesis.box is None or (told is not None and not told[members].any()):
+            continue
+        measured = measure(sky, components, partition.labels, label, members, tree)
+        box = box_of(hypothesis, measured)
+        middle = (box[:2] + box[2:]) / 2
+        if within is not None and not np.all((middle > within[:2]) & (middle < within[2:])):
+            continue
+        overlap = box_iou(box[None], truth.boxes)[0]
+        true = int(truth.classes[overlap.argmax()]) if overlap.max(initial=0) > LEAST_IOU else NO_SOURCE
+        if true != UNKNOWN:
+            rows.append((hypothesis.probabilities, measured.counts, true, middle))
+    recovered = exact_recovery(truth.members, partition.labels)
+    told_rows = np.array([row for members in truth.members for row in members], int)
+    right = np.repeat(recovered, [len(members) for members in truth.members])
+    membership = Membership(partition.margin[partition.labels[told_rows]], right, told_rows)
+    return Seen(_samples(rows), membership, partition.labels)
+
+
+def _samples(rows: list[tuple]) -> Samples:
+    detected, counts, label, middle = zip(*rows, strict=True) if rows else [()] * 4
+    return Samples(
+        np.array(detected, float).reshape(-1, len(CLASSES)),
+        np.array(counts, int).reshape(-1, 2),
+        np.array(label, int),
+        np.array(middle, float).reshape(-1, 2),
+    )
+
+
+def fit(
+    samples: Samples,
+    margin: NDArray,
+    right: NDArray,
+    start: Calibration | None = None,
+    *,
+    hold: float = LIGHT,
+) -> Calibration:
+    """Choose the parameters of greatest likelihood.
+
+    Parameters
+    ----------
+    samples : Samples
+    margin, right : (m,) arrays
+        Of components of true sources, see `Membership`.
+    start : Calibration, optional
+        Where the fit begins; by default at neutral values.
+    hold : float
+        Weight of the squared distance from there beside the mean negative log likelihood: the fewer there are to fit
+        to, the more it should be.
+    """
+    start = start or NEUTRAL
+    beginning = _unbounded(start)
+    result = minimize(
+        lambda x: loss(samples, _bounded(x, start)) + hold * np.sum((x - beginning) ** 2), beginning, method='Powell',
+        options=dict(maxiter=4000),
+    )  # fmt: skip
+    return _bounded(result.x, start)._replace(membership=fit_line(margin, right, start.membership, hold=hold))
+
+
+def _bounded(x: NDArray, other: Calibration) -> Calibration:
+    """Make a calibration of numbers without bounds; what they do not tell is that of another one."""
+    missed, added, component_missed, component_wrong = (float(share) for share in 1 / (1 + np.exp(-x[1:5])))
+    return other._replace(
+        sharpness=float(np.exp(x[0])),
+        peak_missed=missed,
+        peak_added=added,
+        component_missed=component_missed,
+        component_wrong=component_wrong,
+        existence=(float(np.exp(x[5])), float(x[6])),
+    )
+
+
+def _unbounded(calibration: Calibration) -> NDArray:
+    """Undo `_bounded`."""
+    counting = np.clip([getattr(calibration, name) for name in COUNTING], 1e-3, 1 - 1e-3)
+    slope, offset = calibration.existence
+    return np.array([np.log(calibration.sharpness), *np.log(counting / (1 - counting)), np.log(slope), offset])
+
+
+COUNTING = ('peak_missed', 'peak_added', 'component_missed', 'component_wrong')
+NEUTRAL = _bounded(np.array([0.0, -1.0, -3.0, -2.0, -2.0, 0.0, 0.0]), Calibration())
+"""Where the bundled calibrations were fitted from."""
+
+
+def loss(samples: Samples, calibration: Calibration) -> float:
+    """Give the mean negative log likelihood of the true classes; no source is the seventh."""
+    probabilities = samples.probabilities(calibration)
+    each = np.column_stack([probabilities, 1 - probabilities.sum(axis=1)])
+    likelihood = np.take_along_axis(each, samples.label[:, None], axis=1)
+    return float(-np.log(np.maximum(likelihood, 1e-6)).mean()) if len(likelihood) else 0.0
+
+
+def stated(samples: Samples, calibration: Calibration) -> tuple[NDArray, NDArray]:
+    """Give what a calibration says of each sample's likeliest class (`Morph_Prob`), and whether it is the true one."""
+    probabilities = samples.probabilities(calibration)
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == samples.label
+
+
+def stated_membership(margin: NDArray, calibration: Calibration) -> NDArray:
+    """Give what a calibration says of each component's source (`Assoc_Prob`)."""
+    return logistic(margin, calibration.membership)
+
+
+def write_calibration(calibration: Calibration, path: str | Path) -> None:
+    """Write a calibration as JSON."""
+    values = {key: np.round(value, 4).tolist() for key, value in calibration._asdict().items()}
+    Path(path).write_text(json.dumps(values, indent=1) + '\n')

@@ -1,0 +1,155 @@
+"""Fitting a calibration to labelled images, and using it."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from known_grouping import KnownAssociator
+from labelled_field import boxes_of_doubles, write_labelled
+
+from claran_plugin.associator import Associator
+from claran_plugin.calibration import Calibration, calibration_hash, class_probabilities, logistic, read_calibration
+from claran_plugin.cli import main
+from claran_plugin.commands import calibration as command
+from claran_plugin.evaluation.calibrating import NO_SOURCE, Samples, fit, joined, look, loss, stated, write_calibration
+from claran_plugin.evaluation.labelled_scores import PLUGIN, Examination, cross_validated
+from claran_plugin.evaluation.reliability import draw_reliability, fit_line, reliability_table
+from claran_plugin.labelled import read_labelled, true_sources
+from claran_plugin.morphology import CLASSES, Counts
+from claran_plugin.survey.listing import read_list
+
+
+class SeesDoubles(KnownAssociator):
+    """Sees the doubles of `labelled_field` but the last, and one more in a wrong place."""
+
+    boxes = np.concatenate([boxes_of_doubles()[:12], [[290.0, 230.0, 310.0, 250.0]]])
+
+    def load(self):
+        pass
+
+
+@pytest.fixture
+def doubles(monkeypatch):
+    from claran_plugin import sources
+
+    monkeypatch.setattr(sources, 'LEAST_OVERLAP', 0.0)
+    monkeypatch.setattr(command, 'Associator', SeesDoubles)
+
+
+def some_samples(n=400, seed=0):
+    """Draw samples whose true class follows what the detector says, sharpened."""
+    rng = np.random.default_rng(seed)
+    detected = rng.dirichlet(np.full(7, 0.6), size=n)
+    sharp = detected**0.5
+    sharp /= sharp.sum(axis=1, keepdims=True)
+    label = np.array([rng.choice(7, p=row) for row in sharp])
+    named = np.array([(int(name[0]), int(name[3])) for name in CLASSES])
+    counts = named[np.where(label < 6, label, rng.integers(6, size=n))]
+    return Samples(detected[:, :6], counts, label, rng.uniform(0, 100, (n, 2)))
+
+
+def test_many_probabilities_at_once_are_those_one_by_one():
+    samples = some_samples(50)
+    calibration = Calibration(0.4, 0.3, 0.1, 0.2, 0.05, (0.8, -0.3))
+    one_by_one = [
+        class_probabilities(detected, Counts(*counts.tolist()), calibration)
+        for detected, counts in zip(samples.detected, samples.counts, strict=True)
+    ]
+    assert np.array_equal(samples.probabilities(calibration), one_by_one)
+
+
+def test_a_fit_is_likelier_than_where_it_began():
+    samples = some_samples()
+    margin = np.random.default_rng(1).normal(1, 3, 500)
+    right = np.random.default_rng(2).random(500) < logistic(margin, (0.5, 0.7))
+    fitted = fit(samples, margin, right)
+    assert loss(samples, fitted) < loss(samples, Calibration()) - 0.02
+    assert fitted.membership == pytest.approx((0.5, 0.7), abs=0.2)
+    assert fitted.peak_added < 0.2  # no peak was ever added
+    start = Calibration(isolated=0.8)
+    for own, held in zip(start, fit(samples, margin, right, start, hold=1e4), strict=True):
+        assert held == pytest.approx(own, rel=0.02, abs=1e-2)
+
+
+def test_a_line_through_nothing_stays_where_it_began():
+    assert fit_line([], [], (2.0, 1.0)) == (2.0, 1.0)
+
+
+def test_no_source_is_never_right():
+    samples = some_samples()
+    _, right = stated(samples.where(samples.label == NO_SOURCE), Calibration())
+    assert not right.any()
+    assert len(joined([samples, samples]).label) == 800
+
+
+def test_looking(tmp_path, doubles):
+    image = read_labelled(read_list(write_labelled(tmp_path))[0])
+    seen = look(image.sky, image.components, true_sources(image), SeesDoubles(), told=image.source >= 0)
+    assert np.bincount(seen.samples.label, minlength=7).tolist() == [0, 0, 0, 12, 0, 0, 1]
+    in_last = seen.membership.row >= 36
+    assert not seen.membership.right[in_last].any()  # which was not seen
+    assert seen.membership.right.sum() == 2 * 12 + 12
+
+
+def test_command(tmp_path, doubles, capsys):
+    path = write_labelled(tmp_path)
+    out = tmp_path / 'own.json'
+    assert main(['calibrate', str(path), '-o', str(out), '--diagram', str(tmp_path / 'own.png')]) == 0
+    told = capsys.readouterr().out
+    assert '1 images, 38 components, 25 true sources: 13 of several islands' in told
+    assert re.search(r'each island alone +0.480 +1.000 +0.000', told)
+    assert re.search(r'claran_plugin +0.960 +1.000 +0.923', told)
+    assert 'Assoc_Prob, fitted to the other four fifths' in told
+    assert read_calibration(out) != Calibration()
+    assert (tmp_path / 'own.png').stat().st_size > 1000
+    assert main(['calibrate', str(path), '-o', str(out)]) == 1
+    assert 'exists already' in capsys.readouterr().err
+
+
+def test_too_few_and_mixed(tmp_path, doubles, capsys):
+    path = write_labelled(tmp_path, Source_Name=['A', 'A'] + [''] * 36)
+    assert main(['calibrate', str(path), '-o', str(tmp_path / 'own.json')]) == 1
+    assert '1 labelled sources in 1 images are too few' in capsys.readouterr().err
+    (tmp_path / 'other.fits').write_bytes((tmp_path / 'field.fits').read_bytes())
+    path.write_text('field.fits field.cat.fits\nother.fits field.cat.fits field.fits\n')
+    assert main(['calibrate', str(path), '-o', str(tmp_path / 'own.json')]) == 1
+    assert 'only some of its images have an infrared one' in capsys.readouterr().err
+    assert not (tmp_path / 'own.json').exists()
+
+
+def test_each_fifth_is_judged_by_the_others(tmp_path, doubles):
+    examination = Examination(SeesDoubles())
+    examination.add(read_labelled(read_list(write_labelled(tmp_path))[0]))
+    findings = examination.findings()
+    panels = cross_validated(findings, Calibration())
+    for probability, right in panels.values():
+        assert len(probability) == len(right)
+        assert ((probability > 0) & (probability < 1)).all()
+    assert findings.recovered[PLUGIN].mean() == pytest.approx(24 / 25)
+    assert 'expected calibration error' in reliability_table('x', *panels['Assoc_Prob'])
+    draw_reliability(panels, tmp_path / 'x.png')
+
+
+def test_a_calibration_of_ones_own(bundled_weights, tmp_path):
+    path = tmp_path / 'own.json'
+    own = Calibration(0.5, existence=(0.9, 0.1), membership=(0.6, -0.2))
+    write_calibration(own, path)
+    assert Associator(calibration=path).calibration == own
+    assert Associator().calibration != own
+    write_labelled(tmp_path)
+    image, catalogue = str(tmp_path / 'field.fits'), str(tmp_path / 'field.cat.fits')
+    out = tmp_path / 'out'
+    arguments = ['associate', image, catalogue, '--calibration', str(path), '-o', str(out), '--no-picture', '--quiet']
+    assert main(arguments) == 0
+    header = fits.getheader(out / 'field.sources.fits', 1)
+    assert header['CLCALIB'] == calibration_hash(own)
+    assert json.loads(path.read_text())['sharpness'] == 0.5
+
+
+def test_no_such_calibration(bundled_weights, tmp_path, capsys):
+    write_labelled(tmp_path)
+    files = [str(tmp_path / 'field.fits'), str(tmp_path / 'field.cat.fits')]
+    assert main(['associate', *files, '--calibration', str(tmp_path / 'none.json'), '-o', str(tmp_path)]) == 1
+    assert 'no such calibration' in capsys.readouterr().err

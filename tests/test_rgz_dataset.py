@@ -147,6 +147,22 @@ def test_bad_catalogues(tmp_path, old, new, fault):
         read_subjects(path)
 
 
+@pytest.mark.parametrize('length', [65, 45, 30])
+def test_a_catalogue_that_was_cut_off(tmp_path, length):
+    path = write_catalogue(tmp_path / 'c.csv')
+    lines = path.read_text().splitlines()
+    path.write_text('\n'.join([*lines[:2], lines[2][:length]]))
+    with pytest.raises(InputError, match='ValueError: line 3 is cut short'):
+        read_subjects(path)
+
+
+def test_an_entry_that_never_ends(tmp_path):
+    path = write_catalogue(tmp_path / 'c.csv')
+    path.write_text(f'{path.read_text()}"{"x" * 200_000}')
+    with pytest.raises(InputError, match='after line 7: field larger than field limit'):
+        read_subjects(path)
+
+
 def test_empty_and_missing_catalogues(tmp_path):
     with pytest.raises(InputError, match='no such catalogue'):
         read_subjects(tmp_path / 'none.csv')

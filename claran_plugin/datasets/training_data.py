@@ -31,6 +31,8 @@ from claran_plugin.synthetic_infrared import draw_infrared
 WIDE = 200
 """Side of a packed subject, pixels."""
 N_FOLDS = 5
+_NEEDED = ('first_id', 'num_cpnts', 'num_peaks', 'cpnts_ras', 'cpnts_decs', 'ang_extent')
+"""Columns of the Radio Galaxy Zoo catalogue."""
 FIRST_BEAM = 5.4
 """arcsec."""
 SIMULATED_BEAMS = (5.0, 15.0)
@@ -71,7 +73,10 @@ def read_rgz_catalogue(path: str | Path) -> dict[str, list[LabelledSource]]:
     """Read ClaRAN's subset of the RGZ DR1 catalogue: the sources of each subject, by its ``first_id``."""
     subjects = defaultdict(list)
     with open(path, newline='') as file:
-        for row in csv.DictReader(file):
+        reader = csv.DictReader(file)
+        for row in _rows(reader):
+            if any(row[key] is None for key in _NEEDED):
+                raise ValueError(f'line {reader.line_num} is cut short')
             ra, dec = ([float(value) for value in row[key].split(';')] for key in ('cpnts_ras', 'cpnts_decs'))
             if not (np.isfinite([*ra, *dec]).all() and 0 < float(row['ang_extent']) < np.inf):
                 raise ValueError(f'{row["first_id"]}: a position or ang_extent is no number, or not above 0')
@@ -86,6 +91,13 @@ def read_rgz_catalogue(path: str | Path) -> dict[str, list[LabelledSource]]:
                 )
             )
     return dict(subjects)
+
+
+def _rows(reader: csv.DictReader) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as err:
+        raise ValueError(f'after line {reader.line_num}: {err}') from err
 
 
 def subject_position(name: str) -> SkyCoord:

@@ -470,6 +470,26 @@ def test_finished_work_is_not_replaced_unasked(folders, tmp_path, capsys):
     assert 'exists already' in capsys.readouterr().err
 
 
+def test_folders_that_cannot_be_written(folders, tmp_path, capsys):
+    path, radio, _ = folders
+    (tmp_path / 'out' / 'measured.jsonl').mkdir(parents=True)
+    for folder, fault in ((tmp_path / 'out', 'measured.jsonl: is a folder'), ('/proc/new', 'choose another')):
+        assert run(path, '--images', radio, '-o', folder) == 1
+        captured = capsys.readouterr().err
+        assert fault in captured
+        assert captured.count('\n') == 1
+
+
+def test_a_broken_image_whose_name_is_no_text(folders, tmp_path):
+    path, radio, _ = folders
+    try:
+        (radio / 'odd\udce9.fits').write_bytes(b'broken')
+    except (OSError, UnicodeError):
+        pytest.skip('the file system has only names that are text')
+    assert run(path, '--images', radio, '-o', tmp_path / 'out') == 0
+    assert 'odd\\udce9.fits' in (tmp_path / 'out' / 'rejected.csv').read_text()
+
+
 def test_numbers_stay_when_images_come(folders, tmp_path):
     path, radio, _ = folders
     hidden = radio / f'{SUBJECTS[0].name}.fits'

@@ -129,10 +129,14 @@ def make_dataset(
     """
     folder = Path(folder)
     paths = check_outputs([folder / name for name in ('train.json', 'test.json', 'rejected.csv')], overwrite=overwrite)
+    check_outputs([folder / MEASURED], overwrite=True)
     images, rejected = _images(split, radio, infrared, log)
     if not images:
         raise InputError(f'{radio}: no image of any of the {len(split.all)} selected subjects: give their FITS images')
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise InputError(f'{folder}: cannot write there ({err}); choose another folder with -o') from err
     measured = measure_all(split.all, images, folder / MEASURED, log)
     rejected += measured.rejected
     if not measured.results:
@@ -159,7 +163,8 @@ def make_dataset(
             coco, outside = _coco(part, measured, images, folder, numbers)
             path.write_text(json.dumps(dict(info=info, **coco), allow_nan=False))
             rejected += outside
-        with open(listing, 'w', newline='') as file:
+        # names of files may be of bytes that are no text
+        with open(listing, 'w', newline='', encoding='utf-8', errors='backslashreplace') as file:
             writer = csv.writer(file)
             writer.writerow(Rejection._fields)
             writer.writerows(rejected)

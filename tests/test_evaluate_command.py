@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,6 +204,7 @@ def broken_truths():
     yield 'no box', {**good, 'annotations': [{**good['annotations'][0], 'bbox': None}]}
     yield 'short box', {**good, 'annotations': [{**good['annotations'][0], 'bbox': [1, 2, 3]}]}
     yield 'unknown class', {**good, 'annotations': [{**good['annotations'][0], 'category_id': 9}]}
+    yield 'beyond the pole', {**good, 'images': [{**image, 'dec': 95.0} for image in good['images']]}
 
 
 @pytest.mark.parametrize('content', [content for _, content in broken_truths()], ids=[n for n, _ in broken_truths()])
@@ -234,6 +236,7 @@ def broken_predictions():
     yield 'score in percent', [{**one, 'score': 97.0}], 'outfile_prefix'
     yield 'score not a number', [{**one, 'score': float('nan')}], 'outfile_prefix'
     yield 'score as text', [{**one, 'score': 'high'}], 'outfile_prefix'
+    yield 'scores in lists', [{**one, 'score': [0.5]}], 'outfile_prefix'
 
 
 @pytest.mark.parametrize(
@@ -251,6 +254,16 @@ def test_bad_predictions(case, tmp_path, capsys, content, remedy):
     assert 'bad.json' in text
     assert remedy in text
     assert not (tmp_path / 'out').exists()
+
+
+def test_predictions_whose_name_is_no_text(case, tmp_path):
+    path = tmp_path / 'odd\udce9.json'
+    try:
+        path.write_bytes(Path(case[0]).read_bytes())
+    except (OSError, UnicodeError):
+        pytest.skip('the file system has only names that are text')
+    assert main(['evaluate', str(path), str(case[1]), '-o', str(tmp_path / 'out'), '--quiet']) == 0
+    assert 'odd\\udce9.json' in (tmp_path / 'out' / 'report.md').read_text(encoding='utf-8')
 
 
 class Spy:

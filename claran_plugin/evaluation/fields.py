@@ -163,12 +163,15 @@ def _fields(path: str | Path, content: dict[str, Any]) -> Fields:
         boxes = to_xyxy([entry['bbox'] for entry in own])
         subjects.append(Evaluated(np.empty((0, 4)), np.empty(0, int), np.empty(0), boxes, classes))
         consensus.append(np.array([entry.get('consensus', np.nan) for entry in own], float))
+    centres = np.array([(image.get('ra', np.nan), image.get('dec', np.nan)) for image in images], float)
+    if (np.abs(centres[:, 1]) > 90).any():
+        raise ValueError('a declination is beyond 90 deg')
     info = content.get('info')
     info = info if isinstance(info, dict) else {}
     return Fields(
         names=[str(image.get('first_id') or image.get('file_name', image['id'])) for image in images],
         image_ids=[image['id'] for image in images],
-        centres=np.array([(image.get('ra', np.nan), image.get('dec', np.nan)) for image in images], float),
+        centres=centres,
         subjects=subjects,
         consensus=consensus,
         sizes=np.array([(image['width'], image['height']) for image in images], float),

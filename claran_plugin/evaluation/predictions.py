@@ -85,6 +85,8 @@ def _detections(path: str | Path, content: list[Any], truth: Fields) -> Detectio
     try:
         boxes = to_xyxy([entry['bbox'] for entry in content])
         probabilities = np.array([entry['score'] for entry in content], float)
+        if probabilities.ndim != 1:
+            raise ValueError('a score is a list')
     except (TypeError, ValueError) as err:
         raise InputError(f'{path}: boxes or scores are not numbers ({err}); {REMEDY}') from err
     bad = np.flatnonzero(~((probabilities >= 0) & (probabilities <= 1)))

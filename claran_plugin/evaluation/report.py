@@ -228,7 +228,8 @@ def write_report(exhibits: Sequence[Exhibit], facts: Mapping[str, str], paths: M
                 f'{exhibit.title}\n\n{exhibit.caption}\n\n{markdown(exhibit.table)}', encoding='utf-8'
             )
             parts.append(markdown(exhibit.table))
-    paths[OVERVIEW].write_text('\n'.join(parts), encoding='utf-8')
+    # names of files may be of bytes that are no text
+    paths[OVERVIEW].write_text('\n'.join(parts), encoding='utf-8', errors='backslashreplace')
 
 
 def provenance(predictions: str | Path, truth: str | Path, fields: Fields, command: str) -> dict[str, str]:

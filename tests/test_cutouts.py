@@ -2,6 +2,7 @@
 
 import csv
 import io
+import socket
 import sys
 import threading
 from collections import Counter
@@ -206,6 +207,30 @@ def test_a_position_without_a_tile(server, tmp_path):
     assert [failure.reason for failure in report.failures] == ['no WISE tile there']
 
 
+@pytest.mark.parametrize('survey', ['first', 'wise'])
+def test_an_unreachable_service_is_given_up(tmp_path, monkeypatch, capsys, survey):
+    monkeypatch.setattr(cutout_fetching, 'BACK_OFF_S', (0.01, 0.02))
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(('localhost', 0))
+        address = f'http://localhost:{taken.getsockname()[1]}/x'
+        wanted = positions(tmp_path, *range(10, 20))
+        options = dict(surveys=[survey], pause_s=1e-3, urls={survey: address})
+        report = fetch_cutouts(wanted, tmp_path / 'out', log=Log(), **options)
+    assert len(report.failures) == 10
+    assert [failure.reason.startswith('not asked for') for failure in report.failures] == [False] * 3 + [True] * 7
+    lines = capsys.readouterr().out.splitlines()
+    assert sum('; again in 0.0' in line for line in lines) == 6, 'waits are told'
+
+
+def test_a_place_that_cannot_be_written_is_told_first(server, tmp_path):
+    (tmp_path / 'out' / 'failures.csv').mkdir(parents=True)
+    (tmp_path / 'file').touch()
+    for folder, fault in ((tmp_path / 'out', 'failures.csv: is a folder'), (tmp_path / 'file', 'is not a folder')):
+        with pytest.raises(InputError, match=fault):
+            fetch(server, folder, positions(tmp_path, 10))
+    assert not server.asked
+
+
 def test_the_list_of_failures_goes_with_them(server, tmp_path):
     assert fetch(server, tmp_path, positions(tmp_path, 51), surveys=['first']).listing.is_file()
     assert not fetch(server, tmp_path, positions(tmp_path, 10), surveys=['first']).listing.exists()
@@ -256,6 +281,11 @@ def test_positions_of_any_table(tmp_path):
         assert [position.ra.deg for position in sky.values()] == pytest.approx([10.0, 350.5])
 
 
+def test_rows_of_one_name_and_place_are_one_cut_out(tmp_path):
+    (tmp_path / 'list.csv').write_text('RA,DEC,name\n1,2,a\n3,4,b\n1,2,a\n')
+    assert list(read_positions(tmp_path / 'list.csv')) == ['a', 'b']
+
+
 def test_positions_of_a_radio_galaxy_zoo_catalogue(tmp_path):
     path = tmp_path / 'catalogue.csv'
     path.write_text('first_id,num_cpnts\nFIRSTJ074535.0+335754,1\nFIRSTJ074535.0+335754,2\nFIRSTJ000000.0-000130,1\n')
@@ -270,6 +300,8 @@ def test_positions_of_a_radio_galaxy_zoo_catalogue(tmp_path):
         ('lon,lat\n1,2\n', 'no columns RA and DEC, found lon, lat'),
         ('RA,DEC\n1,95\n', 'no valid position'),
         ('RA,DEC\nabc,2\n', 'positions are text'),
+        ('RA,DEC,name\n1,2,a 1\n3,4,a1\n', 'different positions would be stored as a1.fits'),
+        ('RA,DEC,name\n1,2,a\n3,4,\n', 'no name in row 1'),
         ('', 'list.csv: '),
         ('SIMPLE  = T', 'list.csv: '),
     ],

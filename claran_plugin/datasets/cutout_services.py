@@ -26,6 +26,10 @@ class NoImageError(Exception):
     """A service has no such image."""
 
 
+class UnreachableError(NoImageError):
+    """A service does not answer at all."""
+
+
 def first_service(connection: Any, url: str | None = None) -> Service:
     """Give the function that fetches a cut-out of FIRST; `url` is the address of another cut-out server."""
     from astroquery import cache_conf

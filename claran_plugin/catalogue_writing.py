@@ -75,6 +75,14 @@ def check_outputs(paths: Sequence[str | Path], *, overwrite: bool = False) -> li
         Where an output exists and may not be overwritten, or its folder cannot be written to.
     """
     targets = [Path(path) for path in paths]
+    try:
+        _check_targets(targets, overwrite)
+    except OSError as err:  # a folder that may not be searched, a name that is too long
+        raise InputError(f'{err.filename}: cannot be written ({err.strerror}); choose another folder with -o') from err
+    return targets
+
+
+def _check_targets(targets: Sequence[Path], overwrite: bool) -> None:
     for target in targets:
         if target.is_dir():
             raise InputError(f'{target}: is a folder, but a file of this name is to be written; remove or rename it')
@@ -86,7 +94,6 @@ def check_outputs(paths: Sequence[str | Path], *, overwrite: bool = False) -> li
             raise InputError(f'{there}: is not a folder; choose another one with -o')
         if not os.access(there, os.W_OK | os.X_OK):
             raise InputError(f'{there}: may not be written to; choose another folder with -o')
-    return targets
 
 
 @contextlib.contextmanager

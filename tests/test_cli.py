@@ -278,6 +278,26 @@ def test_pybdsf_options_arrive(field, tmp_path, known_grouping, capsys):
 # ---- simulate, dataset
 
 
+@pytest.mark.parametrize('size', ['1.9', '601', '1e9'])
+def test_simulated_fields_have_a_size_that_can_be(tmp_path, capsys, size):
+    assert main(['simulate', '-o', str(tmp_path / 'out'), '--size', size]) == 1
+    assert f'--size {float(size):g}: too ' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_outputs_that_the_system_refuses(tmp_path, capsys, monkeypatch):
+    arguments = ['simulate', '--size', '2', '-o']
+    assert main([*arguments, str(tmp_path / ('x' * 300))]) == 1
+    assert capsys.readouterr().err.endswith('choose another folder with -o\n')
+
+    def closed(path):
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    monkeypatch.setattr('pathlib.Path.is_dir', closed)
+    assert main([*arguments, str(tmp_path / 'out')]) == 1
+    assert 'cannot be written (Permission denied); choose another' in capsys.readouterr().err
+
+
 def test_simulate_is_repeatable_field_by_field(tmp_path, capsys):
     options = ['--size', '3', '--infrared', '--quiet']
     assert main(['simulate', '-o', str(tmp_path / 'a'), '--seed', '7', '--number', '2', *options]) == 0

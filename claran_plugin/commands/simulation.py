@@ -16,6 +16,8 @@ from claran_plugin.simulation import simulate_field, simulate_infrared, write_fi
 
 SMALLEST_FIELD_ARCMIN = 2.0
 """Below, a simulated field is narrower than 20 beams."""
+LARGEST_FIELD_ARCMIN = 600.0
+"""20,000 pixels wide, which takes about 30 GB of memory."""
 
 
 def simulate(args: argparse.Namespace) -> None:
@@ -23,6 +25,8 @@ def simulate(args: argparse.Namespace) -> None:
     log = Log(args.quiet)
     if args.size < SMALLEST_FIELD_ARCMIN:
         raise InputError(f'--size {args.size:g}: too small for a field; give at least {SMALLEST_FIELD_ARCMIN:g} arcmin')
+    if args.size > LARGEST_FIELD_ARCMIN:
+        raise InputError(f'--size {args.size:g}: too large for a field; give at most {LARGEST_FIELD_ARCMIN:g} arcmin')
     kinds = ['fits', 'truth.fits', *(['infrared.fits'] if args.infrared else [])]
     seeds = range(args.seed, args.seed + args.number)
     outputs = {seed: [Path(args.output) / f'field_{seed:04d}.{kind}' for kind in kinds] for seed in seeds}

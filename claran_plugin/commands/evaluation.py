@@ -28,9 +28,9 @@ def evaluate(args: argparse.Namespace) -> None:
     names = file_names(with_cross_match=args.crossmatch is not None)
     paths = check_outputs([Path(args.output) / name for name in names], overwrite=args.overwrite)
     everything = _read(args)
-    exhibits = make_exhibits(_evaluation(args, everything))
-    if args.crossmatch is not None:
-        exhibits += _cross_match(args, everything)
+    # first, as the tables of many detections take long
+    matched = [] if args.crossmatch is None else _cross_match(args, everything)
+    exhibits = [*make_exhibits(_evaluation(args, everything)), *matched]
     facts = provenance(args.predictions, args.truth, everything, args.command_line)
     with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
         write_report(exhibits, facts, dict(zip(names, temporary, strict=True)))

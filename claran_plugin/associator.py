@@ -1,5 +1,6 @@
 """A detector with its calibration: which fields of view are looked at, and what becomes of what is seen there."""
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 
 from claran_plugin.association import Partition, partition
 from claran_plugin.boxes import boxes_around
-from claran_plugin.calibration import Calibration, read_calibration
+from claran_plugin.calibration import Calibration, fitted_to_others, read_calibration
 from claran_plugin.claimed import MIN_PROBABILITY, Components, members_of
 from claran_plugin.claims import Detections, claims
-from claran_plugin.errors import InputError
+from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.footprints import outlines, surroundings
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
 from claran_plugin.hypotheses import Hypotheses
@@ -137,7 +138,16 @@ class Associator:
     @cached_property
     def detector(self) -> 'Detector':
         """The detector, loaded when it is first asked for."""
-        return _load_detector(self._found.config, self._found.weights, *self._device)
+        loaded = _load_detector(self._found.config, self._found.weights, *self._device)
+        calibration = self._found.calibration
+        if calibration and fitted_to_others(calibration, loaded.weights_hash):
+            warnings.warn(
+                f'{calibration}: was fitted to other weights than {self._found.weights}: fit it anew with claran '
+                'calibrate, or give another one with --calibration',
+                InputWarning,
+                stacklevel=2,
+            )
+        return loaded
 
     def load(self) -> None:
         """Load the detector, if it is not yet."""

@@ -47,6 +47,15 @@ class Calibration(NamedTuple):
     isolated: float = 0.95
 
 
+WEIGHTS = 'weights'
+"""In a file with a calibration, the hash of the weights that it was fitted to, where that is known."""
+
+
+def fitted_to_others(path: str | Path, weights_hash: str) -> bool:
+    """Tell whether a file that `read_calibration` reads says that it was fitted to other weights."""
+    return json.loads(Path(path).read_text()).get(WEIGHTS, weights_hash) != weights_hash
+
+
 def read_calibration(path: str | Path) -> Calibration:
     """Read a calibration.
 
@@ -57,6 +66,7 @@ def read_calibration(path: str | Path) -> Calibration:
     """
     try:
         given = json.loads(Path(path).read_text())
+        given.pop(WEIGHTS, None)
         values: dict[str, Any] = {
             name: tuple(map(float, value)) if isinstance(value, list) else float(value) for name, value in given.items()
         }

@@ -16,6 +16,9 @@ DETECTOR = ('model', 'weights', 'calibration', 'device', 'precision', 'views')
 RANGES = '.ranges.json'
 """Ending of the file beside weights that lets them run in eight bits (`detection.eight_bits`)."""
 
+OF_SURVEY = '.calibration.json'
+"""Ending of a calibration beside weights that is for one survey; its name stands before it."""
+
 
 def ranges_beside(weights: str | Path) -> Path:
     """Give the place of the file that lets some weights run in eight bits."""
@@ -40,8 +43,9 @@ def find_model(name: str = DEFAULT, weights: str | Path | None = None, calibrati
     name : str
     weights : path, optional
         By default those of the package.
-    calibration : path, optional
-        By default the one beside the weights.
+    calibration : path or str, optional
+        By default the one beside the weights; the name of a survey that the weights come with a calibration for will
+        do.
 
     Raises
     ------
@@ -57,10 +61,22 @@ def find_model(name: str = DEFAULT, weights: str | Path | None = None, calibrati
     if not path.is_file():
         what = 'no such weights file' if weights is not None else 'the package has no weights for this model'
         raise InputError(f'{path}: {what}; give the path of trained ones with --weights')
-    if calibration is not None and not Path(calibration).is_file():
-        raise InputError(f'{calibration}: no such calibration; give one that claran calibrate wrote with --calibration')
-    of_weights, ranges = (file if file.is_file() else None for file in (path.with_suffix('.json'), ranges_beside(path)))
-    return Model(config.stem, config, path, Path(calibration) if calibration is not None else of_weights, ranges)
+    beside, ranges = (file if file.is_file() else None for file in (path.with_suffix('.json'), ranges_beside(path)))
+    return Model(config.stem, config, path, beside if calibration is None else _calibration(calibration, path), ranges)
+
+
+def _calibration(given: str | Path, weights: Path) -> Path:
+    """Find a calibration by its path, or by the survey that it is for."""
+    of_survey = {
+        path.name.removeprefix(f'{weights.stem}.').removesuffix(OF_SURVEY): path
+        for path in sorted(weights.parent.glob(f'*{OF_SURVEY}'))
+        if path.name.startswith(f'{weights.stem}.')
+    }
+    path = of_survey.get(str(given), Path(given))
+    if path.is_file():
+        return path
+    known = f', or {", ".join(of_survey)}' if of_survey else ''
+    raise InputError(f'{given}: no such calibration; give a file that claran calibrate wrote{known} with --calibration')
 
 
 def default_model(weights: str | Path | None, *, infrared: bool) -> str:

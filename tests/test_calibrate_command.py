@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from claran_plugin.associator import Associator
 from claran_plugin.calibration import Calibration, calibration_hash, class_probabilities, logistic, read_calibration
 from claran_plugin.cli import main
 from claran_plugin.commands import calibration as command
+from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.evaluation.calibrating import NO_SOURCE, Samples, fit, joined, look, loss, stated, write_calibration
 from claran_plugin.evaluation.labelled_scores import PLUGIN, Examination, cross_validated
 from claran_plugin.evaluation.reliability import draw_reliability, fit_line, reliability_table
@@ -153,3 +155,20 @@ def test_no_such_calibration(bundled_weights, tmp_path, capsys):
     files = [str(tmp_path / 'field.fits'), str(tmp_path / 'field.cat.fits')]
     assert main(['associate', *files, '--calibration', str(tmp_path / 'none.json'), '-o', str(tmp_path)]) == 1
     assert 'no such calibration' in capsys.readouterr().err
+
+
+def test_a_calibration_of_other_weights_is_told(bundled_weights, tmp_path):
+    path = tmp_path / 'own.json'
+    write_calibration(Calibration(), path, '0123456789ab')
+    assert read_calibration(path) == Calibration()
+    with pytest.warns(InputWarning, match='own.json: was fitted to other weights than'):
+        Associator(calibration=path).load()
+
+
+def test_the_calibration_of_a_survey(bundled_weights):
+    assert Associator(calibration='emu').calibration != Associator().calibration
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', InputWarning)
+        Associator(calibration='emu').load()
+    with pytest.raises(InputError, match='nvss: no such calibration; give a file that claran calibrate wrote, or emu'):
+        Associator(calibration='nvss')

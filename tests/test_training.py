@@ -149,3 +149,18 @@ def test_gradients_reach_every_trained_weight(require_detector, child):
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not without
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_bundled_weights_by_name(bundled_weights):
+    from mmengine.runner import CheckpointLoader
+
+    import claran_plugin.detection.training  # noqa: F401
+    from claran_plugin.detection.inference import read_weights
+    from claran_plugin.errors import InputError
+
+    loaded = CheckpointLoader.load_checkpoint('claran://compact')['state_dict']
+    _, state = read_weights(bundled_weights)
+    assert loaded.keys() == state.keys()
+    assert all((loaded[name] == value).all() for name, value in state.items())
+    with pytest.raises(InputError, match='nothing: no such model'):
+        CheckpointLoader.load_checkpoint('claran://nothing')

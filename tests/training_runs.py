@@ -107,8 +107,10 @@ def put_data(config, packed, rgz):
 
 def pack_all_origins(folder, number=10):
     """Write a packed data set of simulated subjects, with infrared, that pretend to be of all origins."""
-    subjects = list(simulated(number, np.random.default_rng(0), infrared_rng=np.random.default_rng(1)))
-    pack([subject._replace(origin=ORIGINS[k % len(ORIGINS)]) for k, subject in enumerate(subjects)], Path(folder))
+    subjects = list(simulated(number + 2, np.random.default_rng(0), infrared_rng=np.random.default_rng(1)))
+    own = [subject._replace(origin='labelled', fold=k) for k, subject in enumerate(subjects[number:])]
+    subjects = [subject._replace(origin=ORIGINS[k % len(ORIGINS)]) for k, subject in enumerate(subjects[:number])]
+    pack([*subjects, *own], Path(folder))
     return Path(folder)
 
 

@@ -37,7 +37,7 @@ def calibrate(args: argparse.Namespace) -> None:
     fitted = findings.fitted(associator.calibration)
     panels = cross_validated(findings, associator.calibration)
     with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
-        write_calibration(fitted, temporary[0])
+        write_calibration(fitted, temporary[0], associator.detector.weights_hash)
         if args.diagram:
             draw_reliability(panels, temporary[1])
     if not args.quiet:

@@ -47,7 +47,8 @@ def add_detector(parser: Any) -> None:
     parser.add_argument(
         '--calibration',
         metavar='FILE',
-        help='what turns its numbers into probabilities, from claran calibrate (default: the one beside the weights)',
+        help='what turns its numbers into probabilities: a file of claran calibrate, or emu for that of the bundled '
+        'model on EMU without infrared (default: the one beside the weights)',
     )
     parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N (default: auto)')
     parser.add_argument(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from claran_plugin.associator import Associator, choose_fields
 from claran_plugin.boxes import box_iou
-from claran_plugin.calibration import Calibration, class_probabilities, logistic
+from claran_plugin.calibration import WEIGHTS, Calibration, class_probabilities, logistic
 from claran_plugin.claimed import Components
 from claran_plugin.evaluation.association_scores import exact_recovery
 from claran_plugin.evaluation.reliability import LIGHT, fit_line
@@ -211,7 +211,9 @@ def stated_membership(margin: NDArray, calibration: Calibration) -> NDArray:
     return logistic(margin, calibration.membership)
 
 
-def write_calibration(calibration: Calibration, path: str | Path) -> None:
-    """Write a calibration as JSON."""
-    values = {key: np.round(value, 4).tolist() for key, value in calibration._asdict().items()}
+def write_calibration(calibration: Calibration, path: str | Path, weights_hash: str | None = None) -> None:
+    """Write a calibration as JSON, with the hash of the weights that it was fitted to where that is given."""
+    values: dict[str, Any] = {key: np.round(value, 4).tolist() for key, value in calibration._asdict().items()}
+    if weights_hash is not None:
+        values[WEIGHTS] = weights_hash
     Path(path).write_text(json.dumps(values, indent=1) + '\n')

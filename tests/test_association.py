@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from small_partitions import FIELD, components, sources
 
 from claran_plugin import association
 from claran_plugin.association import associate
@@ -14,19 +15,7 @@ from claran_plugin.claims import CERTAIN, Detections, claims
 from claran_plugin.hypotheses import Hypotheses, Hypothesis
 from claran_plugin.morphology import CLASSES
 
-FIELD = 132
 NO_CENTRES = np.empty((0, 2))
-
-
-def components(xy, island=None, sigma=2.0, flux=None):
-    xy = np.asarray(xy, float).reshape(-1, 2)
-    n = len(xy)
-    return Components(
-        xy,
-        np.tile(np.eye(2) * sigma**2, (n, 1, 1)),
-        np.ones(n) if flux is None else np.asarray(flux, float),
-        np.arange(n) if island is None else np.asarray(island, int),
-    )
 
 
 def detections(boxes=(), probability=(), field=None, kind=0):
@@ -40,11 +29,6 @@ def detections(boxes=(), probability=(), field=None, kind=0):
 def around(*xy, margin=10.0):
     xy = np.array(xy)
     return [*(xy.min(0) - margin), *(xy.max(0) + margin)]
-
-
-def sources(partition):
-    """Give the partition as a set of sets, which knows no order."""
-    return {frozenset(np.flatnonzero(partition.labels == k).tolist()) for k in set(partition.labels.tolist())}
 
 
 def partitions_of(elements):

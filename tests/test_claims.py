@@ -5,7 +5,7 @@ import pytest
 from astropy.nddata import CCDData
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_association import FIELD, components, sources
+from small_partitions import FIELD, components, sources
 
 from claran_plugin import claims as claims_module
 from claran_plugin.association import associate

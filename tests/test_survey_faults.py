@@ -9,7 +9,7 @@ from astropy import units as u
 from astropy.coordinates import Angle
 from astropy.io import fits
 from astropy.table import Table, vstack
-from test_survey import contents, few, here, images, survey
+from survey_runs import contents, few, here, images, survey
 
 from claran_plugin.errors import InputError
 from claran_plugin.survey.listing import read_list

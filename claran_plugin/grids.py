@@ -1,5 +1,7 @@
 """World coordinates of coarser grids."""
 
+import warnings
+
 import numpy as np
 from astropy.wcs import WCS, Sip
 from numpy.typing import NDArray
@@ -16,13 +18,12 @@ def coarser_wcs(wcs: WCS, factor: int) -> WCS:
         Celestial; not changed.
     factor : int
     """
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'cdelt will be ignored', RuntimeWarning)
+        coarse = wcs[::factor, ::factor]
     if wcs.wcs.has_cd():  # astropy's slicing changes the scale in CDELT, which a CD matrix overrides
-        wcs = wcs.deepcopy()
-        matrix = wcs.wcs.cd.copy()
-        del wcs.wcs.cd
-        wcs.wcs.cdelt, wcs.wcs.pc = scale_and_rotation(matrix)
-        wcs.wcs.set()
-    coarse = wcs[::factor, ::factor]
+        coarse.wcs.cd = wcs.wcs.cd * factor  # as CDELT and PC it would lose TPV's polynomials
+        coarse.wcs.set()
     if coarse.sip is not None:  # polynomials of pixels, to pixels
         coarse.sip = Sip(*(_coarser_polynomial(getattr(coarse.sip, part), factor) for part in ('a', 'b', 'ap', 'bp')),
                          coarse.sip.crpix)  # fmt: skip

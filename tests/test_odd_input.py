@@ -73,9 +73,11 @@ def with_cd(header):
 
 
 @pytest.mark.parametrize('factor', [2, 3, 8])
-@pytest.mark.parametrize('kind', ['CDELT', 'CD', 'SIP'])
+@pytest.mark.parametrize('kind', ['CDELT', 'CD', 'SIP', 'TPV'])
 def test_coarser_pixels_lie_where_the_fine_ones_do(field, kind, factor):
     header = fits.getheader(field)
+    if kind == 'TPV':
+        header.update(CTYPE1='RA---TPV', CTYPE2='DEC--TPV', PV1_1=1.0, PV1_4=0.2, PV2_1=1.0, PV2_4=0.3)
     wcs = WCS(header if kind == 'CDELT' else with_cd(header))
     if kind == 'SIP':
         wcs.wcs.ctype = ['RA---TAN-SIP', 'DEC--TAN-SIP']

@@ -47,7 +47,7 @@ def read_infrared(path: ImageLike, radio: CCDData) -> CCDData:
             f'{name}: the infrared image does not overlap the radio image '
             f'{radio.meta.get("FILENAME", "")}: give one of the same field'
         )
-    unit = u.Unit(header.get('BUNIT', ''), parse_strict='silent')
+    unit = u.Unit(header.get('BUNIT') or '', parse_strict='silent')
     if isinstance(unit, u.UnrecognizedUnit):
         unit = u.dimensionless_unscaled
     return CCDData(aligned, unit=unit, wcs=radio.wcs, meta=header, mask=mask)

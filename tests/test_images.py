@@ -505,6 +505,13 @@ def test_infrared_that_covers_a_part_is_blank_elsewhere(write):
     assert infrared.unit == u.dimensionless_unscaled
 
 
+def test_infrared_with_a_unit_without_a_value(write):
+    header = make_header()
+    header['BUNIT'] = None
+    radio = read_image(write(make_pixels(), make_header()))
+    assert read_infrared(write(make_pixels(), header, 'infrared.fits'), radio).unit == u.dimensionless_unscaled
+
+
 def test_infrared_of_another_field(write):
     radio = read_image(write())
     path = write(make_pixels(), make_header(centre=(200, -35)), 'infrared.fits')

@@ -33,9 +33,15 @@ def read_infrared(path: ImageLike, radio: CCDData) -> CCDData:
     ------
     InputError
         Where the file is missing, not FITS or truncated, has no image or celestial WCS, or does not overlap.
+
+    Warns
+    -----
+    InputWarning
+        Where an axis beyond the sky's has several planes (the first is used), or zeros around the image are taken to
+        be blank.
     """
     data, header, wcs, _, name = load_pixels(path)
-    data = without_zero_margins(data, name)
+    data = without_zero_margins(data, name, with_background=True)
     blank_mask(data, name)
     aligned: NDArray | WindowedPixels = _onto(radio, data, wcs)
     mask = None

@@ -505,6 +505,26 @@ def test_infrared_that_covers_a_part_is_blank_elsewhere(write):
     assert infrared.unit == u.dimensionless_unscaled
 
 
+@pytest.mark.parametrize('background', [0.0, 2e-3, 1.0])
+def test_infrared_filled_up_with_zeros_is_blank_there(write, background):
+    radio = read_image(write(make_pixels(), make_header()))
+    pixels = make_pixels() + np.float32(background)
+    pixels[:, :25] = 0
+    path = write(pixels, make_header(), 'infrared.fits')
+    with pytest.warns(InputWarning, match=r'infrared\.fits: 50% of its pixels are squares of zeros'):
+        infrared = read_infrared(path, radio)
+    assert infrared.mask[:, :24].all()
+    assert not infrared.mask[:, 26:].any()
+
+
+def test_infrared_of_which_the_sky_was_cut_off_has_no_margins(write):
+    radio = read_image(write(make_pixels(), make_header()))
+    y, x = np.mgrid[:NY, :NX]
+    galaxy = np.exp(-np.hypot(x - 20, y - 15) / 5)
+    infrared = read_infrared(write(np.where(galaxy < 0.01, 0, galaxy), make_header(), 'infrared.fits'), radio)
+    assert not infrared.mask.any()
+
+
 def test_infrared_with_a_unit_without_a_value(write):
     header = make_header()
     header['BUNIT'] = None

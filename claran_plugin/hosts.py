@@ -27,6 +27,10 @@ LEAST_SNR = 2.0
 """Objects fainter than this, in units of the smoothed image's noise, are none."""
 OBJECT_BOX_PIX = 5
 """An object is the brightest pixel of a square of this side."""
+FLAT = 1e-3
+"""Peaks joined by pixels that are all this near to the brightest around them, relatively, are one saturated star."""
+MOST_HOLE_PIX, LEAST_RIM_SNR = 400, 10.0
+"""Blank pixels in a star's middle are as many at most, and their neighbours that bright, in units of the noise."""
 MARGIN_PIX = 16
 """How much of its surroundings each part of an infrared image is looked at with."""
 MARGIN_BEAMS = 2.0
@@ -130,7 +134,9 @@ def _objects_in(infrared: CCDData, ys: slice, xs: slice) -> Objects:
     if blank.all():
         return NO_OBJECTS
     background = float(np.median(data[~blank]))
-    smooth = ndimage.gaussian_filter(np.where(blank, background, data), SMOOTHING_PIX) - background
+    data[blank] = background
+    blank &= ~_fill_saturated(data, blank, background)
+    smooth = ndimage.gaussian_filter(data, SMOOTHING_PIX) - background
     sigma = noise(smooth, blank) or float(smooth.std())
     if not sigma > 0:
         return NO_OBJECTS
@@ -144,13 +150,52 @@ def _objects_in(infrared: CCDData, ys: slice, xs: slice) -> Objects:
         )
     if found is None:
         return NO_OBJECTS
-    shift = np.array(low[::-1])
-    whole = np.stack([found['x_peak'], found['y_peak']], axis=-1) + shift
-    own = np.all((whole >= (xs.start, ys.start)) & (whole < (xs.stop, ys.stop)), axis=1)
-    refined = np.stack([found['x_centroid'], found['y_centroid']], axis=-1).astype(float) + shift
+    whole = np.stack([found['x_peak'], found['y_peak']], axis=-1)
+    refined = np.stack([found['x_centroid'], found['y_centroid']], axis=-1).astype(float)
     near = np.all(np.abs(refined - whole) <= 1, axis=1)
-    xy = np.where(near[:, None], refined, whole)
-    return Objects(xy[own], np.asarray(found['peak_value'], float)[own] / sigma)
+    xy, peak = _one_of_each_flat_top(
+        np.where(near[:, None], refined, whole), np.asarray(found['peak_value'], float), whole, smooth
+    )
+    xy += low[::-1]
+    pixel = np.clip(np.rint(xy), 0, np.array(infrared.shape[::-1]) - 1)
+    own = np.all((pixel >= (xs.start, ys.start)) & (pixel < (xs.stop, ys.stop)), axis=1)
+    return Objects(xy[own], peak[own] / sigma)
+
+
+def _fill_saturated(data: NDArray, blank: NDArray, background: float) -> NDArray:
+    """Fill the blank middles of stars with the brightest beside them, in place, and give where that is."""
+    holes, n = ndimage.label(blank)
+    filled = np.zeros(n + 1, bool)
+    if not n:
+        return filled[holes]
+    sizes = np.bincount(holes.ravel())
+    numbers = np.flatnonzero(sizes <= MOST_HOLE_PIX)
+    if not len(numbers):
+        return filled[holes]
+    known = ndimage.uniform_filter((~blank).astype(float), 3)
+    mean = ndimage.uniform_filter(data - background, 3)  # blank pixels are at the background
+    rim = np.where(blank & (known > 0.05), holes, -1)
+    level = ndimage.sum_labels(mean, rim, numbers) / np.maximum(ndimage.sum_labels(known, rim, numbers), 1e-30)
+    numbers = numbers[(level > LEAST_RIM_SNR * noise(data, blank)) & (numbers > 0)]
+    filled[numbers] = True
+    brightest = np.zeros(n + 1)
+    brightest[numbers] = ndimage.maximum(ndimage.maximum_filter(data, 3), holes, numbers) if len(numbers) else 0
+    where = filled[holes]
+    data[where] = brightest[holes[where]]
+    return where
+
+
+def _one_of_each_flat_top(xy: NDArray, peak: NDArray, whole: NDArray, smooth: NDArray) -> tuple[NDArray, NDArray]:
+    """Join the peaks of each saturated star to one in their middle; give positions (n, 2) and values (n,)."""
+    lowest = peak.min()
+    flat = (smooth >= (1 - FLAT) * ndimage.maximum_filter(smooth, OBJECT_BOX_PIX)) & (smooth >= lowest)
+    labels, _ = ndimage.label(flat, np.ones((3, 3)))
+    _, first, number, count = np.unique(
+        labels[whole[:, 1], whole[:, 0]], return_index=True, return_inverse=True, return_counts=True
+    )
+    middle = np.stack([np.bincount(number, xy[:, axis]) for axis in (0, 1)], axis=-1) / count[:, None]
+    order = np.argsort(first)
+    return middle[order], peak[first[order]]
 
 
 def candidates(shape: RadioShape, objects: Objects, tree: cKDTree, beam_pix: float) -> NDArray:

@@ -65,6 +65,27 @@ def test_blank_and_empty_images_have_no_objects():
     assert objects.xy[:, 0].max() < 51
 
 
+@pytest.mark.parametrize('filling', [2000.0, np.nan])
+def test_a_saturated_star_is_one_object(filling):
+    image = infrared_of([(20.3, 30.6, 60), (60.2, 40.1, 1e5)])
+    image.data[image.data > 2000] = filling
+    objects = find_objects(image)
+    assert nearest(objects, (20.3, 30.6)) < 0.4
+    assert nearest(objects, (60.2, 40.1)) < 1
+    near = np.linalg.norm(objects.xy - (60.2, 40.1), axis=1) < 10
+    assert near.sum() == 1
+    assert objects.snr[near][0] > 1000
+
+
+def test_blank_pixels_in_an_empty_sky_are_no_object():
+    image = infrared_of([(20, 30, 60)])
+    with_holes = infrared_of([(20, 30, 60)])
+    for x, y in np.random.default_rng(1).integers(30, 75, (15, 2)):
+        with_holes.data[y : y + 2, x : x + 2] = np.nan
+    assert find_objects(with_holes).snr.max() == pytest.approx(find_objects(image).snr.max(), rel=0.1)
+    assert (find_objects(with_holes).snr > 8).sum() == (find_objects(image).snr > 8).sum()
+
+
 def chosen(points, snr=20.0, shape=DOUBLE):
     objects = Objects(np.array(points, float).reshape(-1, 2), np.full(len(points), snr))
     return choose_host(shape, objects, cKDTree(objects.xy), BEAM)

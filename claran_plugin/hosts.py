@@ -18,7 +18,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.special import softmax
 
-from claran_plugin.contours import noise
+from claran_plugin.contours import NoiseMap, noise
 from claran_plugin.pixels import tiles
 
 SMOOTHING_PIX = 1.0
@@ -31,6 +31,8 @@ FLAT = 1e-3
 """Peaks joined by pixels that are all this near to the brightest around them, relatively, are one saturated star."""
 MOST_HOLE_PIX, LEAST_RIM_SNR = 400, 10.0
 """Blank pixels in a star's middle are as many at most, and their neighbours that bright, in units of the noise."""
+BACKGROUND_PIX, LEAST_KNOWN = 128, 0.25
+"""Side of the boxes whose medians are the background, pixels, and how much of one has not to be blank."""
 MARGIN_PIX = 16
 """How much of its surroundings each part of an infrared image is looked at with."""
 MARGIN_BEAMS = 2.0
@@ -127,16 +129,16 @@ def find_objects(infrared: CCDData) -> Objects:
 
 
 def _objects_in(infrared: CCDData, ys: slice, xs: slice) -> Objects:
-    """Find the objects of a part of an image; background and noise are those of the part."""
+    """Find the objects of a part of an image; the noise is that of the part."""
     low = [max(part.start - MARGIN_PIX, 0) for part in (ys, xs)]
     data = np.asarray(infrared.data[low[0] : ys.stop + MARGIN_PIX, low[1] : xs.stop + MARGIN_PIX], float)
     blank = ~np.isfinite(data)
     if blank.all():
         return NO_OBJECTS
-    background = float(np.median(data[~blank]))
-    data[blank] = background
-    blank &= ~_fill_saturated(data, blank, background)
-    smooth = ndimage.gaussian_filter(data, SMOOTHING_PIX) - background
+    data -= _background(data)
+    data[blank] = 0
+    blank &= ~_fill_saturated(data, blank)
+    smooth = ndimage.gaussian_filter(data, SMOOTHING_PIX)
     sigma = noise(smooth, blank) or float(smooth.std())
     if not sigma > 0:
         return NO_OBJECTS
@@ -162,7 +164,29 @@ def _objects_in(infrared: CCDData, ys: slice, xs: slice) -> Objects:
     return Objects(xy[own], peak[own] / sigma)
 
 
-def _fill_saturated(data: NDArray, blank: NDArray, background: float) -> NDArray:
+def _background(data: NDArray) -> NDArray:
+    """Map the background of an image (ny, nx), NaN where blank: medians of boxes, interpolated."""
+    n_boxes = [max(round(n / BACKGROUND_PIX), 1) for n in data.shape]
+    sides = [-(-n // boxes) for n, boxes in zip(data.shape, n_boxes, strict=True)]
+    grid = np.full(n_boxes, np.nan)
+    for row, column in np.ndindex(*n_boxes):
+        part = data[row * sides[0] : (row + 1) * sides[0], column * sides[1] : (column + 1) * sides[1]]
+        part = part[np.isfinite(part)]
+        if part.size >= LEAST_KNOWN * sides[0] * sides[1]:
+            grid[row, column] = np.median(part)
+    known = np.isfinite(grid)
+    if not known.any():
+        return np.full(data.shape, np.nanmedian(data))
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    grid = ndimage.median_filter(grid[tuple(nearest)], 3, mode='nearest')
+    grid = np.pad(grid, 1, mode='reflect', reflect_type='odd')  # goes on beyond the outer boxes' middles
+    middle = float(np.median(grid))  # what is interpolated is small, or exactly zero
+    (ny, nx), (high, wide) = data.shape, sides
+    wider = NoiseMap(grid - middle, sides, (ny + 2 * high, nx + 2 * wide))
+    return middle + wider[high : high + ny, wide : wide + nx].astype(float)
+
+
+def _fill_saturated(data: NDArray, blank: NDArray) -> NDArray:
     """Fill the blank middles of stars with the brightest beside them, in place, and give where that is."""
     holes, n = ndimage.label(blank)
     filled = np.zeros(n + 1, bool)
@@ -173,7 +197,7 @@ def _fill_saturated(data: NDArray, blank: NDArray, background: float) -> NDArray
     if not len(numbers):
         return filled[holes]
     known = ndimage.uniform_filter((~blank).astype(float), 3)
-    mean = ndimage.uniform_filter(data - background, 3)  # blank pixels are at the background
+    mean = ndimage.uniform_filter(data, 3)  # blank pixels are at the background, 0
     rim = np.where(blank & (known > 0.05), holes, -1)
     level = ndimage.sum_labels(mean, rim, numbers) / np.maximum(ndimage.sum_labels(known, rim, numbers), 1e-30)
     numbers = numbers[(level > LEAST_RIM_SNR * noise(data, blank)) & (numbers > 0)]

@@ -77,6 +77,17 @@ def test_a_saturated_star_is_one_object(filling):
     assert objects.snr[near][0] > 1000
 
 
+@pytest.mark.parametrize('slope', [0.05, 0.3])
+def test_a_background_that_rises_hides_no_object(slope):
+    stars = [(60.3, 40.6, 10), (150.2, 300.1, 10), (350.4, 200.2, 10)]
+    image = infrared_of(stars, shape=(400, 400))
+    image.data += slope * np.arange(400)
+    objects = find_objects(image)
+    for x, y, _ in stars:
+        assert nearest(objects, (x, y)) < 0.5
+    assert (objects.snr > 10).sum() == 3
+
+
 def test_blank_pixels_in_an_empty_sky_are_no_object():
     image = infrared_of([(20, 30, 60)])
     with_holes = infrared_of([(20, 30, 60)])

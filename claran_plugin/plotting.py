@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,9 @@ MOST_LABELS = 300
 DPI = 160
 PANEL_INCHES = (9.0, 13.0)
 """Longer side of a panel, by the size of the image."""
+LETTERS_PER_INCH, LINE_INCHES = 15.0, 0.16
+"""Of the titles, about."""
+INFRARED_TITLE = 'infrared, with the radio contours; +: likeliest host'
 COLOURS = ('#d62728', '#1f77b4', '#2ca02c', '#9467bd', '#e07b00', '#0aa3a3', '#c2188b', '#7a4a1e')
 """Of the sources of several components, in turn."""
 MUTED = '#4d6a80'
@@ -109,7 +113,13 @@ def overlay(association: Association, path: str | Path, *, title: str = '') -> N
     panels = 1 if infrared is None else 2
     side = np.clip(max(nx, ny) / DPI, *PANEL_INCHES)
     width, height = side * min(nx / ny, 1), side * min(ny / nx, 1)
-    figure = Figure(figsize=(panels * (width + 1.0) + 0.2, height + 1.2))
+    words = _title(association, rms.median)
+    if layer.unseen[_boxed(layer)].any():
+        words += '; dotted: not detected'
+    columns = max(int(LETTERS_PER_INCH * (width + 0.2)), 12)
+    titles = ['\n'.join([title, *wrap(words, columns)]).strip(), '\n'.join(wrap(INFRARED_TITLE, columns))]
+    lines = max(text.count('\n') + 1 for text in titles[:panels])
+    figure = Figure(figsize=(panels * (width + 1.0) + 0.2, height + 1.2 + LINE_INCHES * max(lines - 3, 0)))
     axes = []
     for k in range(panels):
         place = ((k * (width + 1.0) + 0.95) / figure.get_figwidth(), 0.6 / figure.get_figheight())
@@ -124,10 +134,8 @@ def overlay(association: Association, path: str | Path, *, title: str = '') -> N
     for axis in axes:
         _contour(axis, snr)
         _name_axes(axis, snr.shape)
-    words = _title(association, rms.median)
-    if layer.unseen[_boxed(layer)].any():
-        words += '; dotted: not detected'
-    axes[0].set_title(f'{title}\n{words}'.strip(), fontsize=9, loc='left', parse_math=False)
+    for axis, text in zip(axes, titles, strict=False):
+        axis.set_title(text, fontsize=9, loc='left', parse_math=False)
     figure.savefig(path, format='png', dpi=DPI, facecolor='white', pil_kwargs=dict(compress_level=1))
 
 
@@ -161,10 +169,8 @@ def _draw_radio(axis: WCSAxes, snr: NDArray, radio: CCDData) -> None:
 
 def _draw_infrared(axis: WCSAxes, infrared: NDArray) -> None:
     low, high = np.nanpercentile(infrared, [25, 99.7])
-    _draw_pixels(
-        axis, infrared, ImageNormalize(vmin=low, vmax=max(high, low + 1e-30), stretch=AsinhStretch(0.1), clip=True)
-    )
-    axis.set_title('infrared, with the radio contours; +: likeliest host', fontsize=9, loc='left')
+    high = max(high, low + 1e-30)
+    _draw_pixels(axis, infrared, ImageNormalize(vmin=low, vmax=high, stretch=AsinhStretch(0.1), clip=True))
 
 
 def _draw_pixels(axis: WCSAxes, pixels: NDArray, norm: ImageNormalize) -> None:

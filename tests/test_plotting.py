@@ -135,6 +135,14 @@ def test_blank_pixels_and_a_long_image(tmp_path):
     assert picture.shape[1] > 3 * picture.shape[0]
 
 
+def test_the_titles_of_a_narrow_image_are_not_cut(radio, tmp_path):
+    strip = CCDData(radio.data[:, 50:90], unit=radio.unit, wcs=radio.wcs[:, 50:90], meta=radio.meta)
+    empty = Table(names=('RA', 'DEC', 'Total_flux'))
+    picture = draw(associate(strip, empty, associator=KnownAssociator()), tmp_path / 'a.png', title='a strip')
+    assert picture[:, -4:].min() > 200
+    assert picture[:4].min() > 200
+
+
 def test_a_large_image_gives_a_small_file(tmp_path):
     n, repeat = 256, 9
     radio = read_image(write_field(tmp_path / 'field.fits'))

@@ -212,10 +212,11 @@ class _Pixels(AxesImage):
 
 def _draw_hosts(axis: WCSAxes, sources: QTable) -> None:
     """Mark the likeliest hosts, the likelier the bolder."""
+    size, width = (14, 2.2) if len(sources) < CROWDED else (7, 1.2)  # so that objects are not hidden
     for row in sources[np.isfinite(sources['Host_RA'])]:
         place = (row['Host_RA'].value, row['Host_DEC'].value)
         strength = float(np.clip(0.4 + 0.6 * row['Host_Prob'], 0.4, 1))
-        look = dict(color=HOST, ms=14, mew=2.2, alpha=strength, zorder=6)
+        look = dict(color=HOST, ms=size, mew=width, alpha=strength, zorder=6)
         axis.plot(*place, '+', transform=axis.get_transform('icrs'), **look)
 
 

@@ -169,7 +169,7 @@ def _draw_radio(axis: WCSAxes, snr: NDArray, radio: CCDData) -> None:
 
 def _draw_infrared(axis: WCSAxes, infrared: NDArray) -> None:
     low, high = np.nanpercentile(infrared, [25, 99.7])
-    high = max(high, low + 1e-30)
+    high = high if high > low else low + max(abs(low), 1)  # one value nearly everywhere
     _draw_pixels(axis, infrared, ImageNormalize(vmin=low, vmax=high, stretch=AsinhStretch(0.1), clip=True))
 
 

@@ -143,6 +143,16 @@ def test_the_titles_of_a_narrow_image_are_not_cut(radio, tmp_path):
     assert picture[:4].min() > 200
 
 
+def test_infrared_in_tiny_units_is_seen(radio, components, tmp_path):
+    pictures = []
+    for k, scale in enumerate((1.0, 1e-33)):
+        data = np.random.default_rng(2).normal(size=radio.shape) * scale
+        infrared = CCDData(data, unit='', wcs=radio.wcs, meta={'FILENAME': 'w1.fits'})
+        result = associate(radio, components, infrared, associator=KnownAssociator())
+        pictures.append(draw(result, tmp_path / f'{k}.png'))
+    assert np.abs(pictures[0] - pictures[1]).mean() < 1
+
+
 def test_a_large_image_gives_a_small_file(tmp_path):
     n, repeat = 256, 9
     radio = read_image(write_field(tmp_path / 'field.fits'))

@@ -24,9 +24,10 @@ from claran_plugin.components import standardise
 from claran_plugin.datasets.radiogalaxynet import PIXEL_ARCSEC
 from claran_plugin.evaluation.reliability import reliability_table
 from claran_plugin.footprints import on_image
-from claran_plugin.hosts import HostModel, Objects, candidates, features, find_objects, host_probabilities
+from claran_plugin.hosts import HostModel, candidates, features, host_probabilities
 from claran_plugin.images import read_image
 from claran_plugin.infrared_images import read_infrared
+from claran_plugin.infrared_objects import Objects, find_objects
 from claran_plugin.sources import measure
 from claran_plugin.subjects import Sky
 

@@ -16,9 +16,10 @@ from claran_plugin.catalogue import MorphFlag
 from claran_plugin.celestial import to_sky
 from claran_plugin.claimed import Components
 from claran_plugin.contours import noise
-from claran_plugin.hosts import NO_OBJECTS, RadioShape, choose_host, find_objects
+from claran_plugin.hosts import RadioShape, choose_host
 from claran_plugin.hypotheses import Hypothesis
 from claran_plugin.images import pixel_scale
+from claran_plugin.infrared_objects import NO_OBJECTS, find_objects
 from claran_plugin.morphology import CLASSES, Counts, component_labels, peak_positions, source_box
 from claran_plugin.subjects import Sky, resample
 

@@ -15,14 +15,13 @@ from claran_plugin.components import run_pybdsf, write_pybdsf_catalogue
 from claran_plugin.hosts import (
     FITTED,
     HostModel,
-    Objects,
     RadioShape,
     choose_host,
     features,
-    find_objects,
     host_probabilities,
 )
 from claran_plugin.images import read_image
+from claran_plugin.infrared_objects import Objects, find_objects
 from claran_plugin.pipeline import associate
 
 BEAM = 4.0

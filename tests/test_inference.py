@@ -133,6 +133,25 @@ def test_threads_see_what_one_sees(detector, threads, monkeypatch):
         np.testing.assert_allclose(found.bboxes, one.bboxes, atol=1e-2)
 
 
+def test_a_detector_is_made_on_one_thread(inference, weights, tmp_path, monkeypatch):
+    before, seen, build = torch.get_num_threads(), [], inference._build
+
+    def told(*given):
+        seen.append(torch.get_num_threads())
+        return build(*given)
+
+    monkeypatch.setattr(inference, '_build', told)
+    torch.set_num_threads(3)
+    try:
+        inference.Detector(CONFIG, weights, 'cpu', 'full')
+        assert (seen, torch.get_num_threads()) == ([1], 3)
+        with pytest.raises(InputError, match='no such config'):
+            inference.Detector(tmp_path / 'none.py', weights, 'cpu', 'full')
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_fault_in_a_picture_is_not_lost(detector):
     def come():
         yield from pictures(3)

@@ -82,3 +82,14 @@ def in_single_precision(device: torch.device) -> Iterator[None]:
         enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
     ):
         yield
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Let torch calculate on one thread: in many small steps, several mostly wait for each other."""
+    number = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(number)

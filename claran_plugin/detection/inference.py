@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from claran_plugin.detection import eight_bits, mixed_precision
-from claran_plugin.detection.devices import choose_device, in_single_precision
+from claran_plugin.detection.devices import choose_device, in_single_precision, on_one_thread
 from claran_plugin.errors import InputError
 from claran_plugin.models import PRECISIONS, ranges_beside
 from claran_plugin.morphology import CLASSES
@@ -66,6 +66,7 @@ class Detector:
         Where the config or the weights cannot be read, do not belong together, or the device is not there.
     """
 
+    @on_one_thread()
     def __init__(self, config: str | Path, weights: str | Path, device: str = 'auto', precision: str = 'auto') -> None:
         if precision not in PRECISIONS:
             raise InputError(f'{precision}: not a precision; give one of {", ".join(PRECISIONS)} with --precision')

@@ -17,6 +17,7 @@ from claran_plugin.boxes import boxes_around
 from claran_plugin.calibration import Calibration, fitted_to_others, read_calibration
 from claran_plugin.claimed import MIN_PROBABILITY, Components, members_of
 from claran_plugin.claims import Detections, claims
+from claran_plugin.deferred_imports import deferred_imports
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.footprints import outlines, surroundings
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
@@ -328,7 +329,7 @@ def _extended(queues: Iterable[deque[T]], coming: Iterator[T]) -> bool:
 def _load_detector(config: Path, weights: Path, device: str, precision: str) -> 'Detector':
     """Import torch only now: reading and checking inputs should not wait for it."""
     try:
-        with quick_imports():
+        with quick_imports(), deferred_imports():
             from claran_plugin.detection.inference import Detector
     except ImportError as err:  # its text, from `detection.check_stack`, has the remedy
         raise InputError(str(err)) from err

@@ -8,15 +8,20 @@ import atexit
 import contextlib
 import gc
 import importlib
+import re
 import shlex
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from claran_plugin.commands.parser import make_parser
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.quick_imports import quick_imports
+
+MOST_ALIKE = 3
+"""Warnings of one kind that are printed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,11 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _warnings_in_one_line() -> Iterator[None]:
     """Print each `InputWarning` once, as one line, and leave out what other libraries have to say.
 
-    Where warnings were asked for (``python -W``, PYTHONWARNINGS), all are shown as Python does.
+    Of those that differ in the file they name and in numbers alone, the first `MOST_ALIKE` are printed, and at the end
+    how many more there were. Where warnings were asked for (``python -W``, PYTHONWARNINGS), all are shown as Python
+    does.
     """
     with warnings.catch_warnings():
+        shown: set[str] = set()
+        alike: Counter[str] = Counter()
         if not sys.warnoptions:
-            shown: set[str] = set()
 
             def show(
                 message: Warning | str,
@@ -75,14 +83,29 @@ def _warnings_in_one_line() -> Iterator[None]:
                 line: str | None = None,
             ) -> None:
                 text = _one_line(message)
-                if text not in shown:
-                    print(f'claran: warning: {text}', file=sys.stderr)
+                if text in shown:
+                    return
                 shown.add(text)
+                kind = _kind(text)
+                alike[kind] += 1
+                if alike[kind] <= MOST_ALIKE:
+                    print(f'claran: warning: {text}', file=sys.stderr)
 
             warnings.simplefilter('ignore')
             warnings.simplefilter('always', InputWarning)
             warnings.showwarning = show
-        yield
+        try:
+            yield
+        finally:
+            for kind, number in alike.items():
+                if number > MOST_ALIKE:
+                    more = number - MOST_ALIKE
+                    print(f'claran: warning: {more} more like the {MOST_ALIKE} above on: {kind}', file=sys.stderr)
+
+
+def _kind(text: str) -> str:
+    """Give what a warning says, without the file that it names and with N for numbers."""
+    return re.sub(r'\d+(\.\d+)?', 'N', text.partition(': ')[2] or text)
 
 
 def _one_line(message: object) -> str:

@@ -131,7 +131,10 @@ class Seen:
     def _found(self, fields: NDArray) -> '_Found':
         """Give the sets that are claimed in some fields (numbers)."""
         _, probabilities, field = self.detections
-        division = None if self.surroundings is None else Division(self.surroundings, len(self.islands))
+        division = None
+        if self.surroundings is not None:
+            n_islands = self.surroundings.n_islands
+            division = Division(self.surroundings, len(self.islands) if n_islands is None else n_islands)
         claimed_by = self.claimed(fields)
         divided = self._divided(claimed_by, division)
         found: _Found = defaultdict(dict)

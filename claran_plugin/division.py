@@ -119,6 +119,8 @@ class Surroundings(NamedTuple):
         Of the image, square pixels, without what is blank.
     resolved : frozenset of int, optional
         Islands larger than the beam, where that tells parts of a source from strangers: on a coarser sky.
+    n_islands : int, optional
+        How many of the islands lie on the image, at least in part; by default all do.
     """
 
     components: Mapping[int, Mapping[int, NDArray]]
@@ -126,6 +128,7 @@ class Surroundings(NamedTuple):
     flux: Mapping[int, float]
     area: float
     resolved: frozenset[int] | None = None
+    n_islands: int | None = None
 
 
 class Sets(NamedTuple):

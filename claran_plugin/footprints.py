@@ -169,7 +169,9 @@ def surroundings(components: Components, sky: Sky) -> Surroundings:
         counted[island] = {number: emission.bounds[number] for number in sorted(touched)}
         island_outlines[island] = boxes_around(boxes[members])
         flux[island] = float(np.nan_to_num(components.flux[members]).clip(0).sum())
-    return Surroundings(counted, island_outlines, flux, max(nx * ny * sky.rms.filled, 1.0))
+    n_islands = len(np.unique(components.island[on_sight(components, sky)]))
+    area = max(nx * ny * sky.rms.filled, 1.0)
+    return Surroundings(counted, island_outlines, flux, area, n_islands=n_islands)
 
 
 def outlines(components: Components) -> NDArray:

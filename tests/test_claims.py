@@ -191,3 +191,16 @@ def test_parts_of_an_image_give_what_it_gives_as_a_whole(monkeypatch):
     monkeypatch.setattr(claims_module, 'TILE', 1.5)
     assert told() == whole
     assert len(whole) > 250
+
+
+def test_islands_off_the_image_make_it_no_denser():
+    parts, around = scene([(50, 66), (82, 66)], {0, 1})
+    wider = components([(50, 66), (82, 66), *((5000, 100 * k) for k in range(40))])
+    found = detection([40, 46, 92, 86], '1C_1P')
+
+    def told(components, around):
+        return [h.evidence for h in claims(components, found, CENTRE, 1.0, FIELD, around) if max(h.members) < 2]
+
+    assert told(wider, around._replace(n_islands=2)) == told(parts, around) != told(wider, around)
+    sky = Sky(simulate_field(np.random.default_rng(1), size_arcmin=6, n_sources=2).image)
+    assert surroundings(wider, sky).n_islands == 2

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table, vstack
 from known_grouping import KnownAssociator
 from labelled_field import boxes_of_doubles, write_labelled
 
@@ -132,6 +133,33 @@ def test_each_fifth_is_judged_by_the_others(tmp_path, doubles):
     assert findings.recovered[PLUGIN].mean() == pytest.approx(24 / 25)
     assert 'expected calibration error' in reliability_table('x', *panels['Assoc_Prob'])
     draw_reliability(panels, tmp_path / 'x.png')
+
+
+def test_rows_off_the_image_are_not_looked_at(tmp_path):
+    """A survey's catalogue has more sky than the image shows."""
+    looked_at = []
+
+    class CountsFields(SeesDoubles):
+        def look(self, sky, centres, progress=None):
+            looked_at.append(len(centres))
+            return super().look(sky, centres, progress)
+
+    path = write_labelled(tmp_path)
+    found = []
+    for _ in range(2):
+        examination = Examination(CountsFields())
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', InputWarning)
+            examination.add(read_labelled(read_list(path)[0]))
+        found.append(examination.findings())
+        table = Table.read(tmp_path / 'field.cat.fits')
+        beyond = table.copy()
+        beyond['DEC'] += 1
+        beyond['Source_Name'] = [f'{name}b' for name in beyond['Source_Name']]
+        vstack([table, beyond]).write(tmp_path / 'field.cat.fits', overwrite=True)
+    assert looked_at[: len(looked_at) // 2] == looked_at[len(looked_at) // 2 :]
+    assert found[0].n_components == found[1].n_components == 38
+    assert np.array_equal(found[0].memberships.margin, found[1].memberships.margin)
 
 
 def test_a_calibration_of_ones_own(bundled_weights, tmp_path):

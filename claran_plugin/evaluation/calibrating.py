@@ -16,6 +16,7 @@ from claran_plugin.calibration import WEIGHTS, Calibration, class_probabilities,
 from claran_plugin.claimed import Components
 from claran_plugin.evaluation.association_scores import exact_recovery
 from claran_plugin.evaluation.reliability import LIGHT, fit_line
+from claran_plugin.footprints import on_sight
 from claran_plugin.labelled import UNKNOWN, Truth
 from claran_plugin.morphology import CLASSES, Counts
 from claran_plugin.sources import box_of, measure
@@ -103,7 +104,7 @@ def look(
     told : (n,) bool array, optional
         Components whose source is known; what is made of others alone is no sample.
     """
-    centres = choose_fields(sky, components, np.ones(len(components.xy), bool))
+    centres = choose_fields(sky, components, on_sight(components, sky))
     partition = associator.partition(sky, components, centres).partition
     tree = cKDTree(components.xy)
     rows: list[tuple] = []

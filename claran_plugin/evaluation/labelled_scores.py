@@ -24,6 +24,7 @@ from claran_plugin.evaluation.calibrating import (
     stated_membership,
 )
 from claran_plugin.evaluation.reliability import reliability_table
+from claran_plugin.footprints import on_sight
 from claran_plugin.images import pixel_scale
 from claran_plugin.labelled import N_FOLDS, LabelledImage, folds_on_sky, true_sources
 
@@ -112,7 +113,7 @@ class Examination:
         for name, labels in groupings.items():
             self._recovered[name] += exact_recovery(truth.members, labels).tolist()
         self._several += [len(np.unique(components.island[rows])) > 1 for rows in truth.members]
-        self._n_components += len(components.xy)
+        self._n_components += int(on_sight(components, image.sky).sum())
         self._seen.append(seen)
 
     def findings(self) -> Findings:

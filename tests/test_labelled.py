@@ -2,6 +2,7 @@
 
 import json
 
+import labelled_field
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
@@ -129,6 +130,16 @@ def test_sources_that_nobody_tells_are_ignored(tmp_path):
     (subject, *_) = own_subjects([read(write_labelled(tmp_path, Source_Name=names))])
     assert [CLASSES[k] for k, ignored in zip(subject.labels, subject.ignore, strict=True) if not ignored] == ['2C_2P']
     assert sum(subject.ignore) > 3
+
+
+def test_what_nobody_tells_on_an_island_of_a_source_is_ignored(tmp_path, monkeypatch):
+    monkeypatch.setattr(labelled_field, 'HALF_SEPARATION', 3)  # each double is one island
+    names = [''] * 38
+    names[0] = 'A'
+    (subject, *_) = own_subjects([read(write_labelled(tmp_path, Source_Name=names))])
+    (own,) = (box for box, ignored in zip(subject.boxes, subject.ignore, strict=True) if not ignored)
+    beside = [box for box in subject.boxes if np.allclose(box[0], own[2], atol=6) and abs(box[1] - own[1]) < 6]
+    assert len(beside) == 1
 
 
 def test_a_large_source_is_packed_as_a_coarser_sky_shows_it(tmp_path):

@@ -136,11 +136,11 @@ def _label(
         boxes.append(source_box(own, np.arange(1, n_own + 1), counts.peaks))
         labels.append(max(given, 0))
         ignore.append(given == UNKNOWN or not whole)
-    for island in range(1, n + 1):
-        if (owner[islands == island] < 0).all():
-            boxes.append(source_box(islands, [island], 1))
-            labels.append(0)
-            ignore.append(True)
+    others, n_others = component_labels(np.where(owner < 0, snr, 0), PIXELS_PER_BEAM)  # parts of islands, too
+    for island in range(1, n_others + 1):
+        boxes.append(source_box(others, [island], 1))
+        labels.append(0)
+        ignore.append(True)
     return np.array(boxes, float).reshape(-1, 4), labels, ignore
 
 

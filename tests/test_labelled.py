@@ -6,14 +6,18 @@ import labelled_field
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 from labelled_field import write_labelled
 
 from claran_plugin.cli import main
 from claran_plugin.datasets.own_labels import own_subjects
+from claran_plugin.datasets.training_data import WIDE, pack
 from claran_plugin.errors import InputError
+from claran_plugin.fusion import infrared_grey
 from claran_plugin.labelled import UNKNOWN, folds_on_sky, read_labelled, true_sources
 from claran_plugin.morphology import CLASSES
+from claran_plugin.subjects import resample
 from claran_plugin.survey.listing import read_list
 
 DOUBLES = [k for k in range(25) if k % 2 == 0]
@@ -149,6 +153,24 @@ def test_a_large_source_is_packed_as_a_coarser_sky_shows_it(tmp_path):
     coarse = [subject for subject in subjects if '_2x_' in subject.name]
     assert len(coarse) == 1
     assert not all(coarse[0].ignore)
+
+
+@pytest.mark.parametrize('unit', [1e-9, 1.0, 1e6])
+def test_infrared_images_of_any_unit(tmp_path, unit):
+    path = write_labelled(tmp_path)
+    path.write_text('field.fits field.cat.fits infrared.fits\n')
+    with fits.open(tmp_path / 'field.fits') as hdus:
+        rng = np.random.default_rng(0)
+        pixels = rng.normal(10, 1, hdus[0].data.shape) + 1e3 * (rng.random(hdus[0].data.shape) < 1e-3)
+        hdus[0].data = (unit * pixels).astype(np.float32)
+        hdus.writeto(tmp_path / 'infrared.fits')
+    image = read(path)
+    (subject, *_) = own_subjects([image], infrared_rng=np.random.default_rng(0))
+    pack([subject], tmp_path / 'packed')
+    packed = infrared_grey(np.load(tmp_path / 'packed/infrared.npy')[0]).astype(int)
+    middle = true_sources(image).boxes[0].reshape(2, 2).mean(axis=0)
+    own = infrared_grey(resample(image.sky.infrared.data, middle, image.sky.step, WIDE, blank=np.nan))
+    assert abs(packed - own).max() <= 1
 
 
 def test_command(tmp_path, capsys):

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from claran_plugin.calibration import nearest_class
 from claran_plugin.celestial import to_sky
 from claran_plugin.datasets.training_data import WIDE, PackedSubject, about_middle, drawn_infrared
+from claran_plugin.fusion import GREY_PERCENTILES
 from claran_plugin.images import pixel_scale
 from claran_plugin.labelled import UNKNOWN, LabelledImage, folds_on_sky, true_sources
 from claran_plugin.morphology import CLASSES, class_name, component_labels, count, source_box
@@ -96,13 +97,22 @@ def _of_sky(
         infrared = None
         if infrared_rng is not None:
             if image.sky.infrared is not None and scale == 1:
-                infrared = resample(image.sky.infrared.data, centre, sky.step, WIDE, blank=np.nan)
+                infrared = _near_one(resample(image.sky.infrared.data, centre, sky.step, WIDE, blank=np.nan))
             else:
                 beam_arcsec = sky.beam_pix * pixel_scale(sky.radio)
                 infrared = drawn_infrared(infrared_rng, about_middle(infrared_rng, boxes), beam_arcsec)
         name = f'{image.name}_{scale}x_{number:05d}'
         (middle,) = to_sky(sky.radio.wcs, centre)
         yield PackedSubject(name, 'labelled', snr.astype(np.float16), boxes, labels, ignore, infrared=infrared), middle
+
+
+def _near_one(infrared: NDArray) -> NDArray:
+    """Bring an infrared image of any unit to numbers that half precision holds; it is drawn alike."""
+    known = infrared[np.isfinite(infrared)]
+    if not known.size:
+        return infrared
+    black, middle, white = np.percentile(known, GREY_PERCENTILES)
+    return (infrared - middle) / (middle - black or white - middle or known.max() - middle or 1)
 
 
 def _label(

@@ -17,7 +17,14 @@ from claran_plugin.cli import main
 from claran_plugin.commands import calibration as command
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.evaluation.calibrating import NO_SOURCE, Samples, fit, joined, look, loss, stated, write_calibration
-from claran_plugin.evaluation.labelled_scores import PLUGIN, Examination, cross_validated
+from claran_plugin.evaluation.labelled_scores import (
+    ALONE,
+    PLUGIN,
+    Examination,
+    Findings,
+    Memberships,
+    cross_validated,
+)
 from claran_plugin.evaluation.reliability import draw_reliability, fit_line, reliability_table
 from claran_plugin.labelled import read_labelled, true_sources
 from claran_plugin.morphology import CLASSES, Counts
@@ -74,6 +81,20 @@ def test_a_fit_is_likelier_than_where_it_began():
     start = Calibration(isolated=0.8)
     for own, held in zip(start, fit(samples, margin, right, start, hold=1e4), strict=True):
         assert held == pytest.approx(own, rel=0.02, abs=1e-2)
+
+
+def test_components_are_fitted_to_where_few_detections_have_a_known_class():
+    rng = np.random.default_rng(3)
+    margin = rng.normal(1, 3, 500)
+    right = rng.random(500) < logistic(margin, (0.5, 0.7))
+    nothing = np.zeros(500, int)
+    islands = {name: right for name in (ALONE, 'friends-of-friends, 1 beams', PLUGIN)}
+    few = some_samples(2)
+    findings = Findings(
+        1, 500, nothing > 0, islands, few, np.zeros(2, int), Memberships(margin, right, np.arange(500) % 5)
+    )
+    assert findings.fitted(Calibration()).membership == pytest.approx((0.5, 0.7), abs=0.2)
+    assert findings.fitted(Calibration()).sharpness == pytest.approx(1, abs=0.3)
 
 
 def test_a_line_through_nothing_stays_where_it_began():

@@ -145,6 +145,7 @@ def fit(
     start: Calibration | None = None,
     *,
     hold: float = LIGHT,
+    hold_membership: float | None = None,
 ) -> Calibration:
     """Choose the parameters of greatest likelihood.
 
@@ -158,6 +159,8 @@ def fit(
     hold : float
         Weight of the squared distance from there beside the mean negative log likelihood: the fewer there are to fit
         to, the more it should be.
+    hold_membership : float, optional
+        The same for the line of the components, whose number is another one; by default `hold`.
     """
     start = start or NEUTRAL
     beginning = _unbounded(start)
@@ -165,7 +168,8 @@ def fit(
         lambda x: loss(samples, _bounded(x, start)) + hold * np.sum((x - beginning) ** 2), beginning, method='Powell',
         options=dict(maxiter=4000),
     )  # fmt: skip
-    return _bounded(result.x, start)._replace(membership=fit_line(margin, right, start.membership, hold=hold))
+    line = fit_line(margin, right, start.membership, hold=hold if hold_membership is None else hold_membership)
+    return _bounded(result.x, start)._replace(membership=line)
 
 
 def _bounded(x: NDArray, other: Calibration) -> Calibration:

@@ -77,6 +77,7 @@ class Findings(NamedTuple):
             self.memberships.right[members],
             start,
             hold=HOLD_OF_ONE / max(int(own.sum()), 1),
+            hold_membership=HOLD_OF_ONE / max(int(members.sum()), 1),
         )
 
 

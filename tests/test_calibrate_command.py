@@ -24,6 +24,7 @@ from claran_plugin.evaluation.labelled_scores import (
     Findings,
     Memberships,
     cross_validated,
+    report,
 )
 from claran_plugin.evaluation.reliability import draw_reliability, fit_line, reliability_table
 from claran_plugin.labelled import read_labelled, true_sources
@@ -181,6 +182,17 @@ def test_rows_off_the_image_are_not_looked_at(tmp_path):
     assert looked_at[: len(looked_at) // 2] == looked_at[len(looked_at) // 2 :]
     assert found[0].n_components == found[1].n_components == 38
     assert np.array_equal(found[0].memberships.margin, found[1].memberships.margin)
+
+
+def test_one_part_of_the_sky_judges_nothing(tmp_path, doubles):
+    examination = Examination(SeesDoubles())
+    examination.add(read_labelled(read_list(write_labelled(tmp_path))[0]))
+    findings = examination.findings()
+    findings.sample_fold[:] = findings.memberships.fold[:] = 3
+    start = Calibration()
+    told = report(findings, start, findings.fitted(start), cross_validated(findings, start))
+    assert 'four fifths' not in told
+    assert 'Assoc_Prob, fitted: all lie in one small part of the sky' in told
 
 
 def test_a_calibration_of_ones_own(bundled_weights, tmp_path):

@@ -213,9 +213,15 @@ def report(findings: Findings, before: Calibration, after: Calibration, panels: 
         f'{len(samples.label)} detections, {(samples.label != NO_SOURCE).sum()} of true sources of the six classes; '
         f'negative log likelihood of each {loss(samples, before):.3f}, fitted {loss(samples, after):.3f}',
     ]
+    parts = np.union1d(findings.sample_fold, findings.memberships.fold)
     for title, (probability, right) in as_stated(findings, before).items():
         lines += ['', reliability_table(f'{title} as it was', probability, right)]
-        lines += [reliability_table(f'{title}, fitted to the other four fifths', *panels[title])]
+        if len(parts) > 1:
+            lines += [reliability_table(f'{title}, fitted to the other four fifths', *panels[title])]
+        else:
+            lines += [
+                f'{title}, fitted: all lie in one small part of the sky, and there is no other one to judge it by'
+            ]
     return '\n'.join(lines)
 
 

@@ -317,6 +317,14 @@ def test_sampler_names_what_is_missing(sampled):
         module.MixtureSampler(dataset, dict(emu=1.0), seed=0)
 
 
+def test_sampler_tells_that_folds_are_left_out(tmp_path, detection):
+    snr, box = np.zeros((WIDE, WIDE)), np.array([[90.0, 90, 110, 110]])
+    pack([PackedSubject(name, name, snr, box, [0], [False], fold) for name, fold in (('x', 0), ('y', -1))], tmp_path)
+    dataset = detection.dataset.PackedSubjects(str(tmp_path), without_folds=[0], pipeline=[])
+    with pytest.raises(ValueError, match=r"'x'\] among \['y'\] outside of the folds \[0\], which are left out"):
+        detection.samplers.MixtureSampler(dataset, dict(x=0.5, y=0.5), seed=0)
+
+
 def test_every_tenth_is_left_for_validation(detection, packed):
     folder = str(packed[0])
     make = detection.dataset.PackedSubjects

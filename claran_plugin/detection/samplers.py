@@ -131,9 +131,11 @@ class MixtureSampler(EndlessSampler):
         origins = np.array([info['origin'] for info in infos])
         missing = {origin for origin in weights if weights[origin] > 0} - set(origins.tolist())
         if missing:
+            left_out = list(getattr(dataset, 'without_folds', ()))
+            beside = f' outside of the folds {left_out}, which are left out' if left_out else ''
             raise ValueError(
-                f'no subject of origin {sorted(missing)} among {sorted(set(origins.tolist()))}: pack some, or give the '
-                'mixture that there is (sampler.weights; claran_compact_simulated is for simulated ones alone)'
+                f'no subject of origin {sorted(missing)} among {sorted(set(origins.tolist()))}{beside}: pack some, or '
+                'give the mixture that there is (sampler.weights; claran_compact_simulated is for simulated ones alone)'
             )
         weights = {origin: share for origin, share in weights.items() if share > 0}
         labels = [_labels(info) for info in infos]

@@ -358,7 +358,9 @@ def _positions(ra: Any, dec: Any, path: str | Path) -> NDArray:
 
 def text_values(column: Any) -> NDArray:
     """Give a column as text without blanks at its ends; '' where it is masked."""
-    text = np.char.strip(np.asarray(column).astype(str))
+    values = np.asarray(column)
+    # FITS allows ASCII only, but other programs write UTF-8
+    text = np.char.strip(np.char.decode(values, 'utf-8', 'replace') if values.dtype.kind == 'S' else values.astype(str))
     return np.where(column.mask, '', text) if isinstance(column, MaskedColumn) else text
 
 

@@ -46,6 +46,7 @@ def test_sources_are_the_rows_of_one_name(tmp_path):
         lambda names: MaskedColumn(names, mask=[name == 'S02' for name in names]),
         lambda names: ['' if name == 'S02' else name for name in names],
         lambda names: [-1 if name == 'S02' else int(name[1:]) for name in names],
+        lambda names: [b'' if name == 'S02' else f'é{name}'.encode() for name in names],
         lambda names: [np.nan if name == 'S02' else float(name[1:]) for name in names],
     ],
 )

@@ -150,10 +150,12 @@ def test_what_nobody_tells_on_an_island_of_a_source_is_ignored(tmp_path, monkeyp
 def test_a_large_source_is_packed_as_a_coarser_sky_shows_it(tmp_path):
     names = [f'S{k:02d}' for k in range(38)]
     names[0] = names[2] = names[9] = 'large'  # 60 to 70 px wide: 20 beams
-    subjects = own_subjects([read(write_labelled(tmp_path, Source_Name=names))])
-    coarse = [subject for subject in subjects if '_2x_' in subject.name]
+    image = read(write_labelled(tmp_path, Source_Name=names))
+    coarse = [subject for subject in own_subjects([image]) if '_2x_' in subject.name]
     assert len(coarse) == 1
     assert not all(coarse[0].ignore)
+    with_infrared = own_subjects([image], infrared_rng=np.random.default_rng(0))  # whose detector sees no coarser sky
+    assert all('_1x_' in subject.name for subject in with_infrared)
 
 
 @pytest.mark.parametrize('unit', [1e-9, 1.0, 1e6])

@@ -40,7 +40,8 @@ def own_subjects(images: Iterable[LabelledImage], *, infrared_rng: Generator | N
     ----------
     images : iterable of LabelledImage
     infrared_rng : Generator, optional
-        Give each subject an infrared image, drawn where the image has none of its own.
+        Give each subject an infrared image, drawn where the image has none of its own. Then there are none of coarser
+        skies, as the detector that looks at infrared images is not shown these.
     """
     subjects: list[PackedSubject] = []
     middles: list[tuple[float, float]] = []
@@ -69,7 +70,8 @@ def _of_image(
         fields = side / sky.field_pix / scale
         wanted = np.flatnonzero((fields <= LARGEST_SIDE) & (chosen if scale == 1 else fields > LEAST_SIDE))
         yield _of_sky(image, sky, scale, middle[wanted], fields > LARGEST_SIDE, infrared_rng)
-        if not (fields > 2 * LEAST_SIDE).any() or sky.field_pix >= max(sky.radio.shape):
+        is_last = not (fields > 2 * LEAST_SIDE).any() or sky.field_pix >= max(sky.radio.shape)
+        if is_last or infrared_rng is not None:
             return
         sky, scale = coarser(sky), 2 * scale
 
@@ -96,7 +98,7 @@ def _of_sky(
         boxes, labels, ignore = _label(snr, xy, image.source[near], image, too_large, coarse=scale > 1)
         infrared = None
         if infrared_rng is not None:
-            if image.sky.infrared is not None and scale == 1:
+            if image.sky.infrared is not None:
                 infrared = _near_one(resample(image.sky.infrared.data, centre, sky.step, WIDE, blank=np.nan))
             else:
                 beam_arcsec = sky.beam_pix * pixel_scale(sky.radio)

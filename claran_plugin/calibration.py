@@ -66,6 +66,8 @@ def read_calibration(path: str | Path) -> Calibration:
     """
     try:
         given = json.loads(Path(path).read_text())
+        if not isinstance(given, dict):
+            raise TypeError(f'it holds a {type(given).__name__}, expected the parameters by their names')
         given.pop(WEIGHTS, None)
         values: dict[str, Any] = {
             name: tuple(map(float, value)) if isinstance(value, list) else float(value) for name, value in given.items()
@@ -79,7 +81,10 @@ def read_calibration(path: str | Path) -> Calibration:
                 raise ValueError(f'{name} is {getattr(calibration, name):g}, expected above 0 and not above 1')
         return calibration
     except (OSError, ValueError, TypeError, AttributeError) as err:
-        raise InputError(f'{path}: not a readable calibration ({err}); restore the file beside the weights') from err
+        raise InputError(
+            f'{path}: not a readable calibration ({err}); restore the file beside the weights, or give '
+            'one that claran calibrate wrote'
+        ) from err
 
 
 def calibration_hash(calibration: Calibration) -> str:

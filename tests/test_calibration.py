@@ -172,6 +172,13 @@ def test_a_bad_file(tmp_path, text):
     assert '\n' not in str(caught.value)
 
 
+def test_a_file_of_something_else(tmp_path):
+    path = tmp_path / 'model.json'
+    path.write_text('[1]')
+    with pytest.raises(InputError, match=r'it holds a list, expected the parameters by their names.*claran calibrate'):
+        read_calibration(path)
+
+
 def test_no_file(tmp_path):
     with pytest.raises(InputError, match='not a readable calibration'):
         read_calibration(tmp_path / 'none.json')

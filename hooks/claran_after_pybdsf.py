@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from claran_plugin.associator import Associator
 from claran_plugin.catalogue_writing import atomic_outputs
 from claran_plugin.commands.association_options import add_about_image
 from claran_plugin.commands.options import add_detector, add_views, pybdsf_option
@@ -73,6 +74,8 @@ def main(arguments: Sequence[str] | None = None, *, associate: Callable[..., Any
     try:
         paths = [Path(f'{args.catalogue_out}.{kind}.{form}') for kind, form in wanted]
         with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
+            if associate is None:  # its faults are told before PyBDSF's time is spent
+                Associator(infrared=args.infrared is not None, **{name: options[name] for name in DETECTOR})
             image = read_image(args.image, beam=args.beam, frequency=args.frequency, survey=args.survey)
             img = run_pybdsf(image, **dict(args.pybdsf))
             OpClaran(associate=associate, **options)(img)

@@ -236,3 +236,11 @@ def test_script_fails_without_leaving_anything(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         claran_after_pybdsf.main(['--formats', 'fits'])
     assert caught.value.code == 2
+
+
+def test_script_tells_a_missing_calibration_before_pybdsf_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(claran_after_pybdsf, 'run_pybdsf', None)
+    image = write_field(tmp_path / 'field.fits')
+    arguments = [str(image), '--catalogue-out', str(tmp_path / 'x'), '--calibration', str(tmp_path / 'none.json')]
+    assert claran_after_pybdsf.main(arguments) == 1
+    assert 'no such calibration' in capsys.readouterr().err

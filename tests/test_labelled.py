@@ -187,3 +187,17 @@ def test_command(tmp_path, capsys):
     assert np.load(out / 'infrared.npy').shape == np.load(out / 'snr.npy').shape
     assert main(['dataset', 'pack', '--labelled', str(path), '--truth', 'x', '-o', str(out), '--overwrite']) == 1
     assert 'no column x' in capsys.readouterr().err
+
+
+def test_training_leaves_out_what_shows_a_part_of_the_held_out_fold(tmp_path, require_detector):
+    from claran_plugin.datasets.training_data import pack
+    from claran_plugin.detection.dataset import PackedSubjects
+
+    subjects = own_subjects([read(write_labelled(tmp_path))])
+    assert np.mean([len(subject.near) > 0 for subject in subjects]) > 0.5  # the image is 120 beams wide, a cut-out 50
+    assert not any(subject.fold in subject.near for subject in subjects)
+    far = subjects[0]._replace(fold=1, near=())
+    pack([*subjects, far], tmp_path / 'packed')
+    kept = PackedSubjects(data_root=str(tmp_path / 'packed'), without_folds=[0]).load_data_list()
+    assert len(kept) == 1 + sum(0 not in (subject.fold, *subject.near) for subject in subjects)
+    assert len(PackedSubjects(data_root=str(tmp_path / 'packed')).load_data_list()) == len(subjects) + 1

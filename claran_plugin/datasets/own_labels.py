@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
+from astropy import units as u
 from astropy.coordinates import SkyCoord
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -43,24 +45,38 @@ def own_subjects(images: Iterable[LabelledImage], *, infrared_rng: Generator | N
         Give each subject an infrared image, drawn where the image has none of its own. Then there are none of coarser
         skies, as the detector that looks at infrared images is not shown these.
     """
-    subjects: list[PackedSubject] = []
-    middles: list[tuple[float, float]] = []
-    beams = []
-    for image in images:
-        for subject, middle in chain.from_iterable(_of_image(image, infrared_rng)):
-            subjects.append(subject)
-            middles.append((middle.ra.deg, middle.dec.deg))
-        beams.append(image.sky.beam_pix * pixel_scale(image.sky.radio))
-    if not subjects:
+    found = [one for image in images for one in chain.from_iterable(_of_image(image, infrared_rng))]
+    if not found:
         return []
-    folds = folds_on_sky(SkyCoord(middles, unit='deg'), float(np.median(beams)))
-    return [subject._replace(fold=int(fold)) for subject, fold in zip(subjects, folds, strict=True)]
+    positions = SkyCoord([(one.middle.ra.deg, one.middle.dec.deg) for one in found], unit='deg')
+    width = np.array([one.width_arcsec for one in found])
+    folds = folds_on_sky(positions, float(np.median(width)) / WIDE * PIXELS_PER_BEAM)
+    near = _near_folds(positions, width, folds)
+    return [
+        one.subject._replace(fold=int(fold), near=others) for one, fold, others in zip(found, folds, near, strict=True)
+    ]
 
 
-def _of_image(
-    image: LabelledImage, infrared_rng: Generator | None
-) -> Iterator[Iterator[tuple[PackedSubject, SkyCoord]]]:
-    """Give the subjects of an image, with their middles, scale by scale."""
+class _Found(NamedTuple):
+    """A subject, the middle of its cut-out, and how wide that is."""
+
+    subject: PackedSubject
+    middle: SkyCoord
+    width_arcsec: float
+
+
+def _near_folds(positions: SkyCoord, width_arcsec: NDArray, folds: NDArray) -> list[tuple[int, ...]]:
+    """Give the other folds that each of some cut-outs (n,) overlaps with."""
+    one, other, separation, _ = positions.search_around_sky(positions, width_arcsec.max() * u.arcsec)
+    overlaps = separation.arcsec < (width_arcsec[one] + width_arcsec[other]) / 2
+    near: list[set[int]] = [set() for _ in folds]
+    for index, fold in zip(one[overlaps].tolist(), folds[other[overlaps]].tolist(), strict=True):
+        near[index].add(fold)
+    return [tuple(sorted(others - {int(fold)})) for others, fold in zip(near, folds, strict=True)]
+
+
+def _of_image(image: LabelledImage, infrared_rng: Generator | None) -> Iterator[Iterator[_Found]]:
+    """Give the subjects of an image, scale by scale."""
     truth = true_sources(image)
     side = (truth.boxes[:, 2:] - truth.boxes[:, :2]).max(axis=1)
     middle = (truth.boxes[:, :2] + truth.boxes[:, 2:]) / 2
@@ -87,7 +103,7 @@ def _spread(middle: NDArray, n_members: list[int], apart: float) -> NDArray:
 
 def _of_sky(
     image: LabelledImage, sky: Sky, scale: int, middles: NDArray, too_large: NDArray, infrared_rng: Generator | None
-) -> Iterator[tuple[PackedSubject, SkyCoord]]:
+) -> Iterator[_Found]:
     """Cut subjects around some pixels (k, 2) of the image out of it, or out of the same sky at a coarser beam."""
     rows = (image.components.xy + 0.5) / scale - 0.5
     tree = cKDTree(rows)
@@ -105,7 +121,8 @@ def _of_sky(
                 infrared = drawn_infrared(infrared_rng, about_middle(infrared_rng, boxes), beam_arcsec)
         name = f'{image.name}_{scale}x_{number:05d}'
         (middle,) = to_sky(sky.radio.wcs, centre)
-        yield PackedSubject(name, 'labelled', snr.astype(np.float16), boxes, labels, ignore, infrared=infrared), middle
+        subject = PackedSubject(name, 'labelled', snr.astype(np.float16), boxes, labels, ignore, infrared=infrared)
+        yield _Found(subject, middle, WIDE * sky.step * pixel_scale(sky.radio))
 
 
 def _near_one(infrared: NDArray) -> NDArray:

@@ -45,7 +45,8 @@ class PackedSubject(NamedTuple):
     """One training subject.
 
     `snr` is (200, 200), `boxes` (n, 4) xyxy in its pixels, `labels` n class numbers, `ignore` n flags; `fold` is -1 for
-    subjects that are never held out. `infrared`, (200, 200) in any unit, is None for a subject without.
+    subjects that are never held out, and `near` lists other folds that it shows a part of: it is held out with these,
+    too. `infrared`, (200, 200) in any unit, is None for a subject without.
     """
 
     name: str
@@ -56,6 +57,7 @@ class PackedSubject(NamedTuple):
     ignore: list[bool]
     fold: int = -1
     infrared: NDArray | None = None
+    near: tuple[int, ...] = ()
 
 
 class LabelledSource(NamedTuple):
@@ -350,6 +352,7 @@ def pack(subjects: Iterable[PackedSubject], directory: Path, *, progress: Callab
                 name=subject.name,
                 origin=subject.origin,
                 fold=subject.fold,
+                **(dict(near=subject.near) if subject.near else {}),
                 boxes=np.round(subject.boxes, 2).tolist(),
                 labels=[int(label) for label in subject.labels],
                 ignore=[bool(flag) for flag in subject.ignore],

@@ -29,7 +29,8 @@ class PackedSubjects(SeededDraws, BaseDataset):
     origins : sequence of str, optional
         Use only subjects of these origins.
     folds, without_folds : sequences of int, optional
-        Use only, or leave out, these folds of the subjects that have one.
+        Use only, or leave out, these folds of the subjects that have one; with a fold, subjects of others that show a
+        part of it are left out.
     shares : mapping of str to float, optional
         Use only this share of the subjects of an origin, its first ones (for learning curves).
     tenths : bool, optional
@@ -79,7 +80,9 @@ class PackedSubjects(SeededDraws, BaseDataset):
             fold = subject.get('fold', -1)
             if self.origins is not None and subject['origin'] not in self.origins:
                 continue
-            if (self.folds is not None and fold not in self.folds) or fold in self.without_folds:
+            if self.folds is not None and fold not in self.folds:
+                continue
+            if {fold, *subject.get('near', ())} & set(self.without_folds):
                 continue
             data_list.append(dict(subject, img_id=index, index=index))
         if self.tenths is not None:

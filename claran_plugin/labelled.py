@@ -1,5 +1,6 @@
 """Images whose sources somebody knows: a catalogue of components with a column that says which belong together."""
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ UNKNOWN = -1
 N_FOLDS = 5
 CELL_BEAMS = (200.0, 140.0, 100.0, 70.0, 50.0)
 """How wide the cells are that are dealt into folds: a packed cut-out is 50 beams wide."""
+BELOW_0 = re.compile(r'-\d+(\.\d*)?')
 UNTOLD = ('', '-', 'nan', 'none', '--')
 """Text of a component whose source is not known; so are blank values and numbers below 0."""
 
@@ -185,7 +187,8 @@ def _column(table: Table, name: str, path: str, option: str) -> str:
 def _told(names: NDArray) -> NDArray:
     """Tell which texts (n,) name a source."""
     plain = np.char.lower(names)
-    return ~np.isin(plain, UNTOLD) & ~np.char.startswith(plain, '-')
+    below_0 = [BELOW_0.fullmatch(name) is not None for name in plain.tolist()]
+    return ~np.isin(plain, UNTOLD) & ~np.array(below_0, bool)
 
 
 def _classes(names: NDArray, source: NDArray, values: NDArray, path: str) -> NDArray:

@@ -48,6 +48,7 @@ def test_sources_are_the_rows_of_one_name(tmp_path):
         lambda names: [-1 if name == 'S02' else int(name[1:]) for name in names],
         lambda names: [b'' if name == 'S02' else f'é{name}'.encode() for name in names],
         lambda names: [np.nan if name == 'S02' else float(name[1:]) for name in names],
+        lambda names: ['-1' if name == 'S02' else f'-{name}' for name in names],
     ],
 )
 def test_what_nobody_tells_is_not_known(tmp_path, names):

@@ -25,6 +25,8 @@ def test_a_slip_does_not_undo_what_is_done(few, here, random_weights, capsys):
     manifest = (few / 'out' / 'manifest.csv').read_text()
     assert survey(few, '--resume', '--weights', str(few / 'none.pth')) == 1
     assert 'none.pth: no such weights file' in capsys.readouterr().err
+    assert survey(few, '--resume', *model, '--calibration', str(few / 'list.txt')) == 1
+    assert 'list.txt: not a readable calibration' in capsys.readouterr().err
     assert contents(few / 'out') == before
     assert (few / 'out' / 'manifest.csv').read_text() == manifest
     (few / 'f0.fits').rename(few / 'away.fits')

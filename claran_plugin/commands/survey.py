@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from claran_plugin.calibration import read_calibration
 from claran_plugin.catalogue_writing import check_outputs, remove_leftovers
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.explanation import PER_IMAGE
@@ -53,7 +54,9 @@ def survey(args: argparse.Namespace) -> None:
     check_outputs([manifest.path], overwrite=True)  # that it can be written
     settings = _settings(args)
     for infrared in {bool(pointing.infrared) for pointing in pointings}:
-        settings.find_model(infrared=infrared)
+        found = settings.find_model(infrared=infrared)
+        if found.calibration is not None:
+            read_calibration(found.calibration)
     (folder / PER_IMAGE).mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         _work(args, pointings, settings, manifest, log)

@@ -211,7 +211,7 @@ def report(findings: Findings, before: Calibration, after: Calibration, panels: 
     lines += [
         '',
         f'{len(samples.label)} detections, {(samples.label != NO_SOURCE).sum()} of true sources of the six classes; '
-        f'negative log likelihood of each {loss(samples, before):.3f}, fitted {loss(samples, after):.3f}',
+        f'negative log likelihood of each {loss(samples, before):.3f}, fitted to them {loss(samples, after):.3f}',
     ]
     parts = np.union1d(findings.sample_fold, findings.memberships.fold)
     for title, (probability, right) in as_stated(findings, before).items():

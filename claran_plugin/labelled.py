@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from claran_plugin.catalogue_reading import text_values
 from claran_plugin.celestial import in_icrs
-from claran_plugin.claimed import Components
+from claran_plugin.claimed import Components, members_of
 from claran_plugin.components import read_catalogue, standardise
 from claran_plugin.errors import InputError
 from claran_plugin.footprints import on_image, on_sight
@@ -63,6 +63,8 @@ class LabelledImage(NamedTuple):
         n of them, on the image.
     source : (n,) int array
         Number of each one's source, from 0; -1 where nobody has told.
+    names : list of t str
+        What the catalogue calls the sources.
     given : (t,) int array
         Class number of each source where the catalogue tells it, else `UNKNOWN`.
     classified : bool
@@ -73,13 +75,15 @@ class LabelledImage(NamedTuple):
     sky: Sky
     components: Components
     source: NDArray
+    names: list[str]
     given: NDArray
     classified: bool
 
     @property
     def members(self) -> list[list[int]]:
         """Rows of each source."""
-        return [np.flatnonzero(self.source == number).tolist() for number in range(len(self.given))]
+        rows = members_of(self.source)
+        return [rows[number].tolist() for number in range(len(self.names))]
 
 
 def read_labelled(
@@ -125,7 +129,7 @@ def read_labelled(
     given: NDArray = np.full(len(values), UNKNOWN)
     if class_column is not None:
         given = _classes(text_values(table[_column(table, class_column, path, '--classes')]), source, values, path)
-    return LabelledImage(pointing.name, sky, components, source, given, class_column is not None)
+    return LabelledImage(pointing.name, sky, components, source, values.tolist(), given, class_column is not None)
 
 
 def true_sources(image: LabelledImage) -> Truth:

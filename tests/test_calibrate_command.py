@@ -27,6 +27,7 @@ from claran_plugin.evaluation.labelled_scores import (
     report,
 )
 from claran_plugin.evaluation.reliability import draw_reliability, fit_line, reliability_table
+from claran_plugin.evaluation.wrong_sources import wrong_table
 from claran_plugin.labelled import read_labelled, true_sources
 from claran_plugin.morphology import CLASSES, Counts
 from claran_plugin.survey.listing import read_list
@@ -121,7 +122,13 @@ def test_looking(tmp_path, doubles):
 def test_command(tmp_path, doubles, capsys):
     path = write_labelled(tmp_path)
     out = tmp_path / 'own.json'
-    assert main(['calibrate', str(path), '-o', str(out), '--diagram', str(tmp_path / 'own.png')]) == 0
+    wrong = tmp_path / 'wrong.csv'
+    options = ['--diagram', str(tmp_path / 'own.png'), '--wrong', str(wrong)]
+    assert main(['calibrate', str(path), '-o', str(out), *options]) == 0
+    (row,) = Table.read(wrong, format='ascii.csv')
+    assert (row['Image'], row['Source_Name'], row['N_Rows'], row['Found_in']) == ('field', 'S24', 2, 2)
+    assert np.ma.is_masked(row['Joined_with'])
+    assert 0 < row['Assoc_Prob'] <= 1
     told = capsys.readouterr().out
     assert '1 images, 38 components, 25 true sources: 13 of several islands' in told
     assert re.search(r'each island alone +0.480 +1.000 +0.000', told)
@@ -131,6 +138,19 @@ def test_command(tmp_path, doubles, capsys):
     assert (tmp_path / 'own.png').stat().st_size > 1000
     assert main(['calibrate', str(path), '-o', str(out)]) == 1
     assert 'exists already' in capsys.readouterr().err
+
+
+def test_what_a_wrong_source_is_joined_with(tmp_path, doubles):
+    names = [f'S{k:02d}' for k in range(38)]
+    names[4] = ''  # a component of the second double, which nobody tells
+    examination = Examination(SeesDoubles())
+    examination.add(read_labelled(read_list(write_labelled(tmp_path, Source_Name=names))[0]))
+    table = wrong_table(examination.findings().wrong, Calibration())
+    assert len(table) == 23
+    joined = dict(zip(table['Source_Name'], table['Joined_with'], strict=True))
+    assert joined['S00'] == 'S01'
+    assert joined['S03'] == '-'
+    assert (np.diff(table['Assoc_Prob']) <= 0).all()
 
 
 def test_too_few_and_mixed(tmp_path, doubles, capsys):

@@ -9,6 +9,7 @@ from claran_plugin.errors import InputError
 from claran_plugin.evaluation.calibrating import write_calibration
 from claran_plugin.evaluation.labelled_scores import Examination, cross_validated, report
 from claran_plugin.evaluation.reliability import draw_reliability
+from claran_plugin.evaluation.wrong_sources import wrong_table
 from claran_plugin.labelled import read_labelled
 from claran_plugin.models import DETECTOR
 from claran_plugin.progress import Log
@@ -18,7 +19,8 @@ from claran_plugin.survey.listing import read_list
 def calibrate(args: argparse.Namespace) -> None:
     """Look at labelled images, tell how right the detector is there, and fit its calibration to them."""
     log = Log(args.quiet)
-    paths = check_outputs([Path(path) for path in (args.output, args.diagram) if path], overwrite=args.overwrite)
+    paths = {kind: Path(path) for kind in ('output', 'diagram', 'wrong') if (path := getattr(args, kind))}
+    check_outputs([*paths.values()], overwrite=args.overwrite)
     pointings = read_list(args.list)
     with_infrared = {bool(pointing.infrared) for pointing in pointings}
     if len(with_infrared) > 1:
@@ -36,10 +38,15 @@ def calibrate(args: argparse.Namespace) -> None:
     findings = examination.findings()
     fitted = findings.fitted(associator.calibration)
     panels = cross_validated(findings, associator.calibration)
-    with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
-        write_calibration(fitted, temporary[0], associator.detector.weights_hash)
+    with atomic_outputs([*paths.values()], overwrite=args.overwrite) as made:
+        temporary = dict(zip(paths, made, strict=True))
+        write_calibration(fitted, temporary['output'], associator.detector.weights_hash)
         if args.diagram:
-            draw_reliability(panels, temporary[1])
+            draw_reliability(panels, temporary['diagram'])
+        if args.wrong:
+            wrong_table(findings.wrong, associator.calibration).write(
+                temporary['wrong'], format='ascii.csv', overwrite=True
+            )
     if not args.quiet:
         print(report(findings, associator.calibration, fitted, panels))
-        log.files(paths)
+        log.files([*paths.values()])

@@ -24,5 +24,11 @@ def add_calibrate(commands: Any) -> None:
     outputs = parser.add_argument_group('output')
     outputs.add_argument('-o', '--output', required=True, metavar='FILE', help='such as mine.json')
     outputs.add_argument('--diagram', metavar='PNG', help='picture of how reliable both probabilities are')
+    outputs.add_argument(
+        '--wrong',
+        metavar='CSV',
+        help='list of the true sources that do not come back exactly, first those where the detector is surest: there '
+        'the label may be wrong',
+    )
     outputs.add_argument('--overwrite', action='store_true', help='replace output files that exist')
     outputs.add_argument('--quiet', action='store_true', help='no progress and no figures')

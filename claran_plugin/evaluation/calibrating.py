@@ -74,11 +74,15 @@ class Membership(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a detector makes of an image with known sources; `labels` (n,) is the group of each component."""
+    """What a detector makes of an image with known sources.
+
+    `labels` (n,) is the group of each component, `margin` (S,) that of each group.
+    """
 
     samples: Samples
     membership: Membership
     labels: NDArray
+    margin: NDArray
 
 
 def look(
@@ -125,7 +129,7 @@ def look(
     told_rows = np.array([row for members in truth.members for row in members], int)
     right = np.repeat(recovered, [len(members) for members in truth.members])
     membership = Membership(partition.margin[partition.labels[told_rows]], right, told_rows)
-    return Seen(_samples(rows), membership, partition.labels)
+    return Seen(_samples(rows), membership, partition.labels, partition.margin)
 
 
 def _samples(rows: list[tuple]) -> Samples:

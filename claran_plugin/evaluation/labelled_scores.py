@@ -1,6 +1,7 @@
 """How right a detector is on labelled images, and its calibration, fitted to some and judged on others."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 
 from claran_plugin.associator import Associator
 from claran_plugin.calibration import Calibration
-from claran_plugin.celestial import to_sky
 from claran_plugin.errors import InputError
 from claran_plugin.evaluation.association_scores import exact_recovery, linked_islands
 from claran_plugin.evaluation.calibrating import (
@@ -24,6 +24,7 @@ from claran_plugin.evaluation.calibrating import (
     stated_membership,
 )
 from claran_plugin.evaluation.reliability import reliability_table
+from claran_plugin.evaluation.wrong_sources import Wrong, deg_of, wrong_sources
 from claran_plugin.footprints import on_sight
 from claran_plugin.images import pixel_scale
 from claran_plugin.labelled import N_FOLDS, LabelledImage, folds_on_sky, true_sources
@@ -58,6 +59,7 @@ class Findings(NamedTuple):
     samples : Samples
     sample_fold : (n,) int array
     memberships : Memberships
+    wrong : sequence of Wrong
     """
 
     n_images: int
@@ -67,6 +69,7 @@ class Findings(NamedTuple):
     samples: Samples
     sample_fold: NDArray
     memberships: Memberships
+    wrong: Sequence[Wrong] = ()
 
     def fitted(self, start: Calibration, without: int | None = None) -> Calibration:
         """Fit a calibration, from another one, to all folds but one."""
@@ -97,6 +100,7 @@ class Examination:
         self._several: list[bool] = []
         self._recovered: dict[str, list[bool]] = defaultdict(list)
         self._n_components = 0
+        self._wrong: list[Wrong] = []
 
     def add(self, image: LabelledImage) -> None:
         """Look at the next image."""
@@ -104,7 +108,7 @@ class Examination:
         components = image.components
         seen = look(image.sky, components, truth, self.associator, told=image.source >= 0)
         places = seen.samples.middle, components.xy[seen.membership.row]
-        self._at.append([_deg(image, xy) for xy in places])
+        self._at.append([deg_of(image, xy) for xy in places])
         self._beams.append(image.sky.beam_pix * pixel_scale(image.sky.radio))
         groupings = {ALONE: components.island, PLUGIN: seen.labels}
         for beams in LINKING_BEAMS.tolist():
@@ -116,6 +120,7 @@ class Examination:
         self._several += [len(np.unique(components.island[rows])) > 1 for rows in truth.members]
         self._n_components += int(on_sight(components, image.sky).sum())
         self._seen.append(seen)
+        self._wrong += wrong_sources(image, seen)
 
     def findings(self) -> Findings:
         """Put together what has been seen.
@@ -146,13 +151,8 @@ class Examination:
                 np.concatenate([one.right for one in memberships]),
                 folds[len(samples.label) :],
             ),
+            self._wrong,
         )
-
-
-def _deg(image: LabelledImage, xy: NDArray) -> NDArray:
-    """Give right ascension and declination (n, 2), deg, of pixels."""
-    at = to_sky(image.sky.radio.wcs, xy)
-    return np.stack([at.ra.deg, at.dec.deg], axis=-1)
 
 
 Panels = dict[str, tuple[NDArray, NDArray]]

@@ -5,6 +5,7 @@ import json
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -173,6 +174,30 @@ def test_mmdet_s_script_for_several_processes(short, tmp_path):
         tmp_path,
         lambda config: run(['bash', mmdet_tool('dist_train.sh'), config, 2, '--work-dir', 'two'], cwd=tmp_path),
     )
+
+
+@pytest.mark.parametrize('launcher', ['mpi', 'slurm'])
+def test_one_of_a_launcher_s_processes(launcher, short, tmp_path, monkeypatch):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip('there is a GPU, on which mmengine starts the processes')
+    config = short('claran_compact', 2)
+    done = run_claran('train', config, '--work-dir', 'w', '--launcher', launcher, cwd=tmp_path, check=False)
+    assert f'--launcher {launcher}: ' in done.stderr
+    assert 'is not set; start the processes with' in done.stderr
+    names = dict(
+        mpi=dict(RANK=0, SIZE=1, LOCAL_RANK=0, LOCAL_SIZE=1), slurm=dict(PROCID=0, NTASKS=1, LOCALID=0, NODELIST='here')
+    )[launcher]
+    for name, value in names.items():
+        monkeypatch.setenv(dict(mpi='OMPI_COMM_WORLD_', slurm='SLURM_')[launcher] + name, str(value))
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        monkeypatch.setenv('MASTER_PORT', str(free.getsockname()[1]))
+    if launcher == 'slurm':
+        monkeypatch.setenv('MASTER_ADDR', '127.0.0.1')
+    run_claran('train', config, '--work-dir', 'w', '--launcher', launcher, cwd=tmp_path)
+    assert list(losses(tmp_path / 'w')) == [1, 2]
 
 
 # ---- mixed precision

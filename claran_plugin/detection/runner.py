@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import subprocess
 from typing import Any
 
 import torch
@@ -21,6 +22,12 @@ if mmengine_device.DEVICE == 'mps':
     # mmengine would train on a Mac's GPU, for which mmcv has neither suppression nor RoI pooling.
     mmengine_device.DEVICE = 'cpu'
 
+LAUNCHED = dict(
+    mpi=dict(RANK='OMPI_COMM_WORLD_RANK', WORLD_SIZE='OMPI_COMM_WORLD_SIZE', LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK'),
+    slurm=dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
+)
+"""What torch, and what a launcher, calls the number of a process, that of all, and the number on its machine."""
+
 
 @RUNNERS.register_module()
 class ClaranRunner(Runner):
@@ -38,10 +45,12 @@ class ClaranRunner(Runner):
         Raises
         ------
         InputError
-            Where mmcv was not built for the GPU that there is, or there are fewer GPUs than processes.
+            Where mmcv was not built for the GPU that there is, or there are fewer GPUs than processes; or where the
+            launcher has not started this process.
         """
         _check_gpus()
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
+            _number_processes(self.launcher)
             init_process_group('gloo')
             # gloo's threads must end before the interpreter does, or else a process may be aborted after its work.
             atexit.register(_leave_group)
@@ -107,6 +116,32 @@ def _check_gpus() -> None:
     number, there = int(os.environ.get('LOCAL_RANK', 0)) + 1, torch.cuda.device_count()
     if number > there:
         raise InputError(f'{number} processes or more, but {there} GPUs: start fewer (--processes {there}); {without}')
+
+
+def _number_processes(launcher: str) -> None:
+    """Tell torch what a launcher says of this process, as mmengine does where there is a GPU."""
+    if launcher not in LAUNCHED:
+        return
+    for name, given in LAUNCHED[launcher].items():
+        if given not in os.environ:
+            starter = dict(mpi='mpirun', slurm='srun')[launcher]
+            raise InputError(f'--launcher {launcher}: {given} is not set; start the processes with {starter}')
+        os.environ[name] = os.environ[given]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        os.environ['MASTER_ADDR'] = _first_machine(launcher)
+
+
+def _first_machine(launcher: str) -> str:
+    if launcher == 'slurm':
+        show = ['scontrol', 'show', 'hostnames', os.environ.get('SLURM_NODELIST', '')]
+        try:
+            return subprocess.run(show, check=True, capture_output=True, text=True).stdout.split()[0]
+        except (OSError, subprocess.SubprocessError, IndexError):
+            pass
+    elif os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE') == os.environ['WORLD_SIZE']:
+        return '127.0.0.1'
+    raise InputError(f'--launcher {launcher}: set MASTER_ADDR to the name of the machine of the first process')
 
 
 def _leave_group() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from claran_plugin.errors import InputError
 from claran_plugin.fusion import FUSIONS
-from claran_plugin.models import DEFAULT, DEFAULT_INFRARED, config_folder, default_model, find_model
+from claran_plugin.models import DEFAULT, DEFAULT_INFRARED, config_folder, default_model, find_config, find_model
 from claran_plugin.simulation import simulate_subject
 from claran_plugin.synthetic_infrared import draw_infrared
 
@@ -392,6 +392,24 @@ def test_a_config_that_builds_nothing(inference, weights, tmp_path):
     with pytest.raises(InputError) as caught:
         inference.Detector(path, weights, 'cpu')
     one_line(caught, 'odd.py')
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        "_base_ = 'COMPACT'\nmodel = dict(roi_head=dict(bbox_head=dict(reg_class_agnostic=True)))",
+        "_base_ = 'COMPACT'\nmodel = dict(roi_head=dict(bbox_head=dict(num_classes=4)))",
+        "_base_ = 'mmdet::_base_/models/retinanet_r50_fpn.py'",
+        "_base_ = 'mmdet::_base_/models/cascade-rcnn_r50_fpn.py'",
+    ],
+    ids=['one box for all classes', 'four classes', 'one stage', 'many stages'],
+)
+def test_a_detector_that_cannot_associate(inference, weights, tmp_path, text):
+    path = tmp_path / 'other.py'
+    path.write_text(text.replace('COMPACT', str(find_config('compact'))))
+    with pytest.raises(InputError) as caught:
+        inference.Detector(path, weights, 'cpu')
+    one_line(caught, 'other.py: has no second stage', 'reg_class_agnostic')
 
 
 def test_no_config(inference, weights, tmp_path):

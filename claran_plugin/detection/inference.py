@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -63,7 +64,8 @@ class Detector:
     Raises
     ------
     InputError
-        Where the config or the weights cannot be read, do not belong together, or the device is not there.
+        Where the config or the weights cannot be read, do not belong together, the detector gives something else than
+        a box for each of the six classes, or the device is not there.
     """
 
     @on_one_thread()
@@ -75,6 +77,7 @@ class Detector:
         self.config = _read_config(config)
         init_default_scope('mmdet')
         self.model = _build(self.config, config)
+        _check_heads(self.model, config)
         _load(self.model, state, weights)
         # Batch normalisation goes into the convolutions before it, for a sixth of the time and no difference but
         # rounding. The model moves to the device when it is first used: PyBDSF forks, which is safest before CUDA
@@ -283,6 +286,15 @@ def _build(config: Config, path: str | Path) -> torch.nn.Module:
         return MODELS.build(config.model)
     except Exception as err:
         raise InputError(f'{path}: its model cannot be built ({_said(err)}); correct the config') from err
+
+
+def _check_heads(model: torch.nn.Module, path: str | Path) -> None:
+    head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
+    if not isinstance(head, BBoxHead) or head.num_classes != len(CLASSES) or head.reg_class_agnostic:
+        raise InputError(
+            f'{path}: has no second stage that gives the {len(CLASSES)} classes {" ".join(CLASSES)} and a box for each '
+            '(a Faster R-CNN with reg_class_agnostic=False), so its sources cannot be associated; give another config'
+        )
 
 
 def _said(err: Exception) -> str:

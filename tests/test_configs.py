@@ -134,6 +134,12 @@ def test_the_metric_gets_what_it_needs(config):
         assert 'scale_factor' in pipeline(config, loader)['PackDetInputs'].meta_keys, loader
 
 
+@pytest.mark.parametrize('name', [*NAMES, 'radiogalaxynet_compact'])
+def test_the_rate_is_for_the_batch_size(config):
+    # what --auto-scale-lr scales from: as it is, a config has its own rate
+    assert config.auto_scale_lr.base_batch_size == config.train_dataloader.batch_size
+
+
 def test_six_classes(config):
     model = build(config)
     assert model.roi_head.bbox_head.num_classes == len(CLASSES)

@@ -416,6 +416,18 @@ def test_unknown_config(capsys, started):
     assert not started
 
 
+@pytest.mark.parametrize('text', ['x = (', "_base_ = 'none.py'"], ids=['syntax', 'no base'])
+def test_a_bad_config(capsys, started, tmp_path, text):
+    config, weights = tmp_path / 'bad.py', tmp_path / 'w.pth'
+    config.write_text(text)
+    weights.touch()
+    for command in (['train', str(config), '--resume'], ['test', str(config), str(weights), '--tta']):
+        assert main(command) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert 'bad.py: not a readable mmdet config' in line
+    assert not started
+
+
 def test_missing_checkpoint(capsys, started):
     assert main(['test', 'compact', 'none.pth']) == 1
     assert capsys.readouterr().err == (

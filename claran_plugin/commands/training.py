@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from claran_plugin.catalogue_writing import atomic_outputs
 from claran_plugin.errors import InputError
@@ -36,25 +37,31 @@ def test(args: argparse.Namespace) -> None:
 
 def _work_folder(args: argparse.Namespace) -> Path | None:
     """Give the folder that mmdet's tools/train.py works in; None where there is no such config."""
-    from mmengine.config import Config
-
     path = find_config(args.config)
     if path is None:
         return None
     given = dict(option.split('=', 1) for option in args.cfg_options or () if '=' in option)
-    own = given.get('work_dir') or Config.fromfile(path, import_custom_modules=False).get('work_dir')
+    own = given.get('work_dir') or _read_config(path).get('work_dir')
     return Path(args.work_dir or own or f'work_dirs/{path.stem}')
 
 
 def _check_views(name: str) -> None:
     """Raise InputError where a config does not say which views there are; mmdet's own do not fit every data set."""
-    from mmengine.config import Config
-
     path = find_config(name)
-    if path is not None and 'tta_model' not in Config.fromfile(path, import_custom_modules=False):
+    if path is not None and 'tta_model' not in _read_config(path):
         raise InputError(
             f'{name}: does not say of which views --tta is to take the mean (tta_model, tta_pipeline); leave it out'
         )
+
+
+def _read_config(path: Path) -> Any:
+    from mmengine.config import Config
+
+    try:
+        return Config.fromfile(path, import_custom_modules=False)
+    except Exception as err:
+        said = ' '.join(str(err).split())[:120]
+        raise InputError(f'{path}: not a readable mmdet config ({type(err).__name__}: {said}); correct it') from err
 
 
 def losses(args: argparse.Namespace) -> None:

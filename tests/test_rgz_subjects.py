@@ -71,6 +71,14 @@ def test_all_sets(build):
         assert names == {subject.name for subject in SUBJECTS if subject.training is training}
 
 
+def test_mmdet_draws_each_class_in_its_colour(build):
+    from mmdet.visualization import get_palette
+
+    from claran_plugin.detection.rgz_subjects import COLOURS
+
+    assert get_palette(build().metainfo['palette'], len(CLASSES)) == list(COLOURS)
+
+
 def test_options_reach_the_fusion(build):
     dataset = build(fusion='D3', fusion_options=dict(sigma=30.0), cache=None)
     entry = dataset.get_data_info(0)

@@ -37,7 +37,7 @@ class RGZSubjects(SeededDraws, CocoDataset):
         Of mmdet's `CocoDataset`.
     """
 
-    METAINFO = dict(classes=CLASSES, palette=COLOURS)
+    METAINFO = dict(classes=CLASSES, palette=list(COLOURS))  # of a tuple mmdet makes one colour for all
 
     def __init__(
         self,

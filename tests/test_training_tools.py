@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import runpy
 import signal
 import socket
@@ -469,7 +470,12 @@ def test_train_and_test(short, tmp_path):
     options = ['--work-dir', 't', '--out', 'found.pkl', '--show-dir', 'pictures']
     done = run_claran('test', config, 'w/iter_1.pth', *options, cwd=tmp_path)
     assert 'claran/mAP6' in done.stdout
-    assert (tmp_path / 'found.pkl').stat().st_size > 0
+    again = run_tool('analysis_tools/eval_metric.py', config, 'found.pkl', cwd=tmp_path)
+    for name in ('mAP6', *(f'n_{kind}' for kind in CLASSES)):
+        scored, anew = (
+            float(re.findall(rf"claran/{name}'?: ([\d.e-]+|nan)", text)[-1]) for text in (done.stdout, again)
+        )
+        assert anew == pytest.approx(scored, abs=1e-4, nan_ok=True)
     pictures = list(tmp_path.glob('t/*/pictures/*.png'))
     assert pictures
     assert all(picture.stat().st_size > 5000 for picture in pictures)

@@ -9,6 +9,7 @@ import numpy as np
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
+from claran_plugin.errors import InputError
 from claran_plugin.evaluation.average_precision import (
     Evaluated,
     average_precision,
@@ -16,6 +17,9 @@ from claran_plugin.evaluation.average_precision import (
     mean_average_precision,
 )
 from claran_plugin.morphology import CLASSES, components_of
+
+TRUTH = 'claran_truth'
+"""What the true sources are called in predictions that are written for mmdet's ``eval_metric.py``."""
 
 
 @METRICS.register_module()
@@ -39,16 +43,25 @@ class MorphologyAP(BaseMetric):
         super().__init__(**kwargs)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the detections and the truth of a batch."""
+        """Keep the detections and the truth of a batch.
+
+        Raises
+        ------
+        InputError
+            Where predictions that were written come without the truth.
+        """
         for sample in data_samples:
-            found, true = sample['pred_instances'], sample['gt_instances']
-            scale = np.tile(np.asarray(sample.get('scale_factor', (1.0, 1.0)), float), 2)
+            found = sample['pred_instances']
+            if 'gt_instances' in sample:
+                # mmdet's tools/test.py leaves these out of what it writes with --out, but not others' entries
+                sample[TRUTH] = _truth(sample)
+            elif TRUTH not in sample:
+                raise InputError("predictions without the truth: write them anew with the test's option --out")
             evaluated = Evaluated(
                 found['bboxes'].cpu().numpy().astype(float),
                 found['labels'].cpu().numpy(),
                 found['scores'].cpu().numpy().astype(float),
-                np.asarray(true['bboxes'].cpu() if hasattr(true['bboxes'], 'cpu') else true['bboxes']) / scale,
-                true['labels'].cpu().numpy(),
+                **sample[TRUTH],
             )
             self.results.append((sample.get('img_id'), evaluated))
 
@@ -72,6 +85,14 @@ class MorphologyAP(BaseMetric):
             values[f'AP_{name}_envelope'] = result.envelope
             values[f'n_{name}'] = result.n_true
         return values
+
+
+def _truth(sample: dict) -> dict[str, np.ndarray]:
+    """Give a subject's true sources, with boxes in pixels of the field of view."""
+    true = sample['gt_instances']
+    scale = np.tile(np.asarray(sample.get('scale_factor', (1.0, 1.0)), float), 2)
+    boxes = np.asarray(true['bboxes'].cpu() if hasattr(true['bboxes'], 'cpu') else true['bboxes'])
+    return dict(true_boxes=boxes / scale, true_classes=true['labels'].cpu().numpy())
 
 
 def coco_results(image_ids: Sequence[int], subjects: Sequence[Evaluated]) -> list[dict[str, Any]]:

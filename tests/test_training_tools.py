@@ -479,6 +479,8 @@ def test_train_and_test(short, tmp_path):
     pictures = list(tmp_path.glob('t/*/pictures/*.png'))
     assert pictures
     assert all(picture.stat().st_size > 5000 for picture in pictures)
+    run_tool('analysis_tools/browse_dataset.py', config, '--not-show', '--output-dir', 'seen', cwd=tmp_path)
+    assert (tmp_path / 'seen' / 'simulated_000000.png').stat().st_size > 5000
     import torch
 
     state = torch.load(tmp_path / 'w/iter_1.pth', weights_only=False)['state_dict']

@@ -111,7 +111,7 @@ class PackedSubjects(SeededDraws, BaseDataset):
         n = len(info['boxes'])
         results = dict(
             img_id=info['img_id'],
-            img_path=info['name'],
+            img_path=f'{info["name"]}.png',  # as mmdet's browse_dataset.py calls its picture
             wide_snr=self._wide[info['index']],
             wide_infrared=None if self._infrared is None else self._infrared[info['index']],
             gt_bboxes=np.array(info['boxes'], np.float32).reshape(-1, 4),

@@ -27,7 +27,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='ShuffledSampler'),
     dataset=dict(
-        type='CocoDataset',
+        type='SeededCoco',  # mmdet's CocoDataset, for --resume
         metainfo=metainfo,
         data_root=data_root,
         ann_file='train.json',

@@ -88,6 +88,28 @@ def test_one_iteration_of_training_and_its_score(published, tmp_path, require_de
     }
 
 
+def test_pictures_are_turned_as_their_draw_says(published, tmp_path, require_detector):
+    from mmdet.registry import DATASETS
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    import claran_plugin.detection.training  # noqa: F401
+    from claran_plugin.detection.samplers import Draw
+    from claran_plugin.models import find_config
+
+    make_pictures(published, tmp_path / 'out')
+    init_default_scope('mmdet')
+    config = Config.fromfile(find_config('radiogalaxynet_compact')).train_dataloader.dataset
+    dataset = DATASETS.build(dict(config, data_root=str(tmp_path / 'out')))
+
+    def picture(*seed):
+        np.random.random(3)  # what was drawn before does not matter
+        return dataset[Draw(0, seed)]['inputs'].numpy().tobytes()
+
+    assert [picture(1, k) for k in range(10)] == [picture(1, k) for k in range(10)]
+    assert len({picture(1, k) for k in range(30)}) == 8
+
+
 def test_a_truncated_picture_is_named(published, tmp_path):
     path = next(published.rglob('radio/a.png'))
     path.write_bytes(path.read_bytes()[:200])

@@ -11,6 +11,7 @@ from claran_plugin.detection import (
     rgz_subjects,
     runner,
     samplers,
+    seeded_coco,
     transforms,
 )
 
@@ -22,5 +23,6 @@ __all__ = [
     'rgz_subjects',
     'runner',
     'samplers',
+    'seeded_coco',
     'transforms',
 ]

@@ -269,7 +269,8 @@ def test_weights_that_hold_code(inference, tmp_path):
     path = write(tmp_path / 'trap.pth', dict(state_dict=Trap()))
     with pytest.raises(InputError) as caught:
         inference.read_weights(path)
-    one_line(caught, 'trap.pth: not a readable weights file')
+    one_line(caught, 'trap.pth: not a readable weights file (it holds more than tensors', '"claran weights"')
+    assert str(caught.value).isprintable()
 
 
 def test_truncated_weights(inference, weights, tmp_path):

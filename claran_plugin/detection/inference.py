@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -217,8 +218,10 @@ def read_weights(path: str | Path) -> tuple[str, dict[str, torch.Tensor]]:
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as err:
+        # of these torch speaks at length, in bold, and advises to run what they hold
+        what = 'it holds more than tensors, or is none of PyTorch' if isinstance(err, UnpicklingError) else _said(err)
         raise InputError(
-            f'{path}: not a readable weights file ({_said(err)}); give a PyTorch state dictionary, '
+            f'{path}: not a readable weights file ({what}); give a PyTorch state dictionary, '
             f'which "claran weights" makes of a checkpoint that training has written'
         ) from err
     state = content.get('state_dict', content) if isinstance(content, dict) else None

@@ -1,5 +1,6 @@
 # The last stage of the bundled weights: all labelled FIRST subjects join the mixture. A fold of the cross-validation
-# leaves its own out, with ``--cfg-options train_dataloader.dataset.without_folds='[0]'``.
+# leaves its own out, with ``--cfg-options train_dataloader.dataset.without_folds='[0]'``; what it is judged on is then
+# ``val_dataloader.dataset.folds='[0]'``, and of ``test_dataloader``. Without, it is judged on what it was trained on.
 _base_ = './claran_compact.py'
 
 max_iters = 1200

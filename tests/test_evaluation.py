@@ -321,3 +321,29 @@ def test_the_area_under_the_ranking_is_the_average_precision(subjects):
 def test_mean_of_the_envelope():
     results = [AveragePrecision(0.5, 0.6, 3, 4), AveragePrecision(0.7, 0.8, 1, 2)]
     assert mean_average_precision(results, envelope=True) == pytest.approx(0.7)
+
+
+def test_detections_of_what_is_ignored_do_not_count(require_detector):
+    import torch
+    from mmdet.registry import METRICS
+    from mmengine.structures import InstanceData
+
+    import claran_plugin.detection.training  # noqa: F401
+
+    def boxes(*rows):
+        return torch.tensor(rows, dtype=torch.float64)
+
+    # the true source; another that is none; parts of the ignored one, and one that it is a small part of
+    found = boxes([0, 0, 20, 20], [60, 60, 80, 80], [30, 30, 50, 50], [32, 32, 40, 40], [30, 30, 90, 90])
+    sample = dict(
+        gt_instances=InstanceData(bboxes=boxes([0, 0, 20, 20]), labels=torch.tensor([0])),
+        ignored_instances=InstanceData(bboxes=boxes([30, 30, 52, 52], [0, 0, 30, 30]), labels=torch.tensor([0, 0])),
+        pred_instances=InstanceData(bboxes=found, labels=torch.zeros(5, dtype=int), scores=torch.full((5,), 0.5)),
+    )
+    metric = METRICS.build(dict(type='MorphologyAP'))
+    metric.process({}, [sample])
+    ((_, kept),) = metric.results
+    assert kept.boxes.tolist() == found[[0, 1, 4]].tolist()
+    del sample['ignored_instances'], sample['claran_truth']
+    metric.process({}, [sample])
+    assert len(metric.results[1][1].boxes) == 5

@@ -9,8 +9,10 @@ import numpy as np
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
+from claran_plugin.boxes import box_iou
 from claran_plugin.errors import InputError
 from claran_plugin.evaluation.average_precision import (
+    MIN_IOU,
     Evaluated,
     average_precision,
     by_components,
@@ -20,11 +22,16 @@ from claran_plugin.morphology import CLASSES, components_of
 
 TRUTH = 'claran_truth'
 """What the true sources are called in predictions that are written for mmdet's ``eval_metric.py``."""
+MOST_IGNORED = 0.5
+"""Share of a detection's area, see `MorphologyAP`."""
 
 
 @METRICS.register_module()
 class MorphologyAP(BaseMetric):
     """Average precision of the six classes (Eq. 12-14) and of the three component counts (Table 6).
+
+    A detection that is no true source counts for nothing where more than half of it is an ignored one, of which nobody
+    knows what it is; as in training.
 
     Parameters
     ----------
@@ -57,11 +64,14 @@ class MorphologyAP(BaseMetric):
                 sample[TRUTH] = _truth(sample)
             elif TRUTH not in sample:
                 raise InputError("predictions without the truth: write them anew with the test's option --out")
+            boxes = found['bboxes'].cpu().numpy().astype(float)
+            true = dict(sample[TRUTH])
+            counts = _counts(boxes, true['true_boxes'], true.pop('ignored_boxes'))
             evaluated = Evaluated(
-                found['bboxes'].cpu().numpy().astype(float),
-                found['labels'].cpu().numpy(),
-                found['scores'].cpu().numpy().astype(float),
-                **sample[TRUTH],
+                boxes[counts],
+                found['labels'].cpu().numpy()[counts],
+                found['scores'].cpu().numpy().astype(float)[counts],
+                **true,
             )
             self.results.append((sample.get('img_id'), evaluated))
 
@@ -88,11 +98,27 @@ class MorphologyAP(BaseMetric):
 
 
 def _truth(sample: dict) -> dict[str, np.ndarray]:
-    """Give a subject's true sources, with boxes in pixels of the field of view."""
-    true = sample['gt_instances']
+    """Give a subject's true sources and ignored ones, with boxes in pixels of the field of view."""
     scale = np.tile(np.asarray(sample.get('scale_factor', (1.0, 1.0)), float), 2)
-    boxes = np.asarray(true['bboxes'].cpu() if hasattr(true['bboxes'], 'cpu') else true['bboxes'])
-    return dict(true_boxes=boxes / scale, true_classes=true['labels'].cpu().numpy())
+
+    def boxes_of(instances: Any) -> np.ndarray:
+        boxes = instances['bboxes']
+        return np.asarray(boxes.cpu() if hasattr(boxes, 'cpu') else boxes).reshape(-1, 4) / scale
+
+    ignored = sample.get('ignored_instances')
+    return dict(
+        true_boxes=boxes_of(sample['gt_instances']),
+        true_classes=sample['gt_instances']['labels'].cpu().numpy(),
+        ignored_boxes=boxes_of(ignored) if ignored is not None and 'bboxes' in ignored else np.empty((0, 4)),
+    )
+
+
+def _counts(boxes: np.ndarray, true: np.ndarray, ignored: np.ndarray) -> np.ndarray:
+    """Tell which detections (n, 4) count: those of a true source, and those that are not mostly an ignored one."""
+    sides = np.minimum(boxes[:, None, 2:], ignored[:, 2:]) - np.maximum(boxes[:, None, :2], ignored[:, :2])
+    inside = np.prod(np.maximum(sides, 0), axis=-1).max(axis=1, initial=0)
+    area = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    return (inside <= MOST_IGNORED * area) | (box_iou(boxes, true).max(axis=1, initial=0) > MIN_IOU)
 
 
 def coco_results(image_ids: Sequence[int], subjects: Sequence[Evaluated]) -> list[dict[str, Any]]:

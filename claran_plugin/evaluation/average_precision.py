@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from claran_plugin.boxes import box_iou
 
+MIN_IOU = 0.5
+"""Intersection over union above which a detection is a true source's (Section 5.2)."""
+
 
 class Evaluated(NamedTuple):
     """What the detections of one subject are compared with.
@@ -64,7 +67,7 @@ class AveragePrecision(NamedTuple):
     n_detected: int
 
 
-def matched_sources(subject: Evaluated, *, min_iou: float = 0.5) -> NDArray:
+def matched_sources(subject: Evaluated, *, min_iou: float = MIN_IOU) -> NDArray:
     """Find the true source that each detection of a subject stands for.
 
     A detection is a true positive where its IoU with a true source of its class exceeds `min_iou` (Section 5.2). The
@@ -88,7 +91,7 @@ def matched_sources(subject: Evaluated, *, min_iou: float = 0.5) -> NDArray:
     return found
 
 
-def rank(subjects: Sequence[Evaluated], class_number: int, *, min_iou: float = 0.5) -> Ranking:
+def rank(subjects: Sequence[Evaluated], class_number: int, *, min_iou: float = MIN_IOU) -> Ranking:
     """Rank one class's detections of all subjects by probability."""
     probabilities: list[NDArray] = [np.empty(0)]
     hits: list[NDArray] = [np.empty(0, bool)]
@@ -101,7 +104,9 @@ def rank(subjects: Sequence[Evaluated], class_number: int, *, min_iou: float = 0
     return Ranking(np.concatenate(probabilities)[order], np.concatenate(hits)[order], n_true)
 
 
-def average_precision(subjects: Sequence[Evaluated], class_number: int, *, min_iou: float = 0.5) -> AveragePrecision:
+def average_precision(
+    subjects: Sequence[Evaluated], class_number: int, *, min_iou: float = MIN_IOU
+) -> AveragePrecision:
     """Average the precision of one class's ranked detections over its true sources (Eq. 12).
 
     Parameters

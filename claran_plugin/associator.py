@@ -19,7 +19,7 @@ from claran_plugin.claimed import MIN_PROBABILITY, Components, members_of
 from claran_plugin.claims import Detections, claims
 from claran_plugin.deferred_imports import deferred_imports
 from claran_plugin.errors import InputError, InputWarning
-from claran_plugin.footprints import outlines, surroundings
+from claran_plugin.footprints import on_sight, outlines, surroundings
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
 from claran_plugin.hypotheses import Hypotheses
 from claran_plugin.models import DEFAULT, PRECISIONS, default_model, find_model
@@ -215,6 +215,7 @@ class Associator:
         """Look at fields of view around some points (m, 2) of the image, and at all there are on coarser skies; solve.
 
         Coarser skies are made while the detector looks at the image. They may be large, and are let go one by one.
+        Islands that are wholly off the image are weighed with nothing, as nothing is seen of them.
 
         Raises
         ------
@@ -224,12 +225,14 @@ class Associator:
         method = self.detector.method
         if method in NEEDS_INFRARED and sky.infrared is None:
             raise InputError(f'model {self.name} fuses radio and infrared ({method}); give an image with --infrared')
+        rows = np.flatnonzero(np.isin(components.island, components.island[on_sight(components, sky)]))
+        seeable = Components(*(part[rows] for part in components))
         coarser: deque[tuple[Coarse, NDArray]] = deque()
         largest = [sky.field_pix]
         told = _Told(progress)
         told.begin(centres)
         with ThreadPoolExecutor(1) as pool:
-            making = pool.submit(choose_coarser_fields, sky, components)
+            making = pool.submit(choose_coarser_fields, sky, seeable)
 
             def others() -> Iterator[tuple[Sky, NDArray]]:
                 made = making.result()
@@ -243,7 +246,7 @@ class Associator:
 
             # What is seen on one sky becomes hypotheses while the detector looks at the next.
             looks = self._looks((sky, centres), others(), told)
-            own = pool.submit(self._hypotheses, sky, components, centres, next(looks))
+            own = pool.submit(self._hypotheses, sky, seeable, centres, next(looks))
             larger, n_coarse = [], 0
             for seen in looks:
                 coarse, places = coarser.popleft()
@@ -252,7 +255,7 @@ class Associator:
                 del coarse, seen
         told.end()
         wholes = Hypotheses.joined(found.result() for found in larger)
-        solved = partition(components, own.result(), wholes)
+        solved = partition(components, own.result().of_rows(rows), wholes.of_rows(rows))
         return Looked(solved, len(centres) + n_coarse, n_coarse, max(largest))
 
     def _looks(

@@ -144,6 +144,10 @@ class Hypotheses(Sequence[Hypothesis]):
         last = np.cumsum(self.n_members)[:-1]
         return [frozenset(part.tolist()) for part in np.split(self.member, last)] if len(self) else []
 
+    def of_rows(self, rows: NDArray) -> 'Hypotheses':
+        """Give the same where component k is number `rows[k]`; `rows` ascends."""
+        return replace(self, member=rows[self.member].astype(self.member.dtype))
+
     def with_evidence(self, evidence: NDArray) -> 'Hypotheses':
         """Give the same with other evidence (m,)."""
         return replace(self, evidence=evidence)

@@ -277,6 +277,20 @@ def test_a_catalogue_of_a_larger_sky(field):
     assert (result.components['Morph_Flag'][7:] & 1).all()
 
 
+def test_a_row_off_the_image_in_a_box_that_reaches_beyond_it(field, tmp_path):
+    """One lobe of the double is off the image; what is known of it, of the other and of the box is as before."""
+    table = catalogue_of(field)
+    with fits.open(field) as hdus:
+        fits.PrimaryHDU(hdus[0].data[:, :70], hdus[0].header).writeto(tmp_path / 'cut.fits')
+    alone = associate(tmp_path / 'cut.fits', table[[0, 6]], look_at_all=True)
+    with pytest.warns(InputWarning, match='1 of its 3 components lie off the image'):
+        result = associate(tmp_path / 'cut.fits', table[[1, 0, 6]], look_at_all=True)
+    assert result.labels.tolist() == [0, 1, 2]
+    assert result.components['Morph_Flag'][0] & 1
+    for name in ('Assoc_Prob', 'Morph_Prob', 'Morph_Flag'):
+        assert result.components[name][1:].tolist() == alone.components[name].tolist()
+
+
 def test_a_table_of_text_in_fits(field, tmp_path):
     table = catalogue_of(field)
     plain = fits.TableHDU.from_columns([

@@ -58,6 +58,8 @@ SURVEYS: dict[str, Survey] = {
 
 MOST_OBLONG = 1.01
 """Ratio of a pixel's sides up to which it counts as square."""
+LEAST_BEAM_PIX = 0.1
+"""Below this it is in another unit."""
 _ENDINGS = re.compile(r'(\.(fits?|fts))?(\.(gz|fz|bz2))?$', re.IGNORECASE)
 
 
@@ -125,6 +127,8 @@ def read_image(
     image = CCDData(data, unit=JY_BEAM, wcs=wcs, meta=header, mask=mask)
     if beam_pix(image) > max(data.shape):
         raise InputError(f'{name}: the beam, {beam_deg[0]:g} deg, is larger than the image: give it in degrees')
+    if beam_pix(image) < LEAST_BEAM_PIX:
+        raise InputError(f'{name}: the beam, {beam_deg[0]:g} deg, is far smaller than a pixel: give it in degrees')
     return image
 
 

@@ -28,7 +28,7 @@ from claran_plugin.contours import NoiseMap
 from claran_plugin.errors import InputError
 from claran_plugin.fits_pixels import ImageLike, printable
 from claran_plugin.footprints import island_components, on_image, on_sight
-from claran_plugin.images import pixel_scale, read_image
+from claran_plugin.images import beam_pix, pixel_scale, read_image
 from claran_plugin.infrared_images import read_infrared
 from claran_plugin.pixels import WindowedPixels
 from claran_plugin.sources import describe_sources
@@ -159,7 +159,7 @@ def associate(
     # Importing the detector's libraries plays with the filters of warnings, which threads share.
     with warnings.catch_warnings(), ThreadPoolExecutor(1) as pool:
         loading = pool.submit(associator.load)
-        sky = Sky(radio, near_infrared, field_arcsec=fov)
+        sky = _sky(radio, near_infrared, fov)
         components = on_image(standard, sky, name)
         is_seen = on_sight(components, sky)
         skipped: NDArray = np.zeros(len(standard), bool)
@@ -278,8 +278,20 @@ def detect(
     Parameters, `options` among them, are those of `associate`; the component table of the result lists the islands.
     """
     radio = read_image(image, beam=beam, frequency=frequency, survey=survey)
-    islands = island_components(Sky(radio, field_arcsec=fov))
+    islands = island_components(_sky(radio, None, fov))
     return associate(radio, islands, infrared, fov=fov, look_at_all=True, own_frame=False, **options)
+
+
+def _sky(radio: CCDData, infrared: CCDData | None, fov: float | None) -> Sky:
+    """Make the sky with fields of view of some side, arcsec, which has to be one."""
+    if fov is not None:
+        least = max(beam_pix(radio), 1) * pixel_scale(radio)
+        if not fov >= least:
+            name = radio.meta.get('FILENAME', 'image')
+            raise InputError(
+                f'{name}: fields of view of {fov:g}" are smaller than its beam or pixels, {least:.3g}": give arcsec'
+            )
+    return Sky(radio, infrared, field_arcsec=fov)
 
 
 def _pixels_of(img: Any) -> CCDData:

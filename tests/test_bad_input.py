@@ -154,11 +154,20 @@ def test_only_pybdsf_needs_the_frequency(folder, known_grouping, capsys):
     assert main([*arguments_of('detect'), '--quiet', '--overwrite']) == 0
 
 
-@pytest.mark.parametrize('beam', [('0', '0', '0'), ('-1', '1', '0'), ('nan', '1', '0'), ('5.4', '5.4', '0')])
+@pytest.mark.parametrize(
+    'beam', [('0', '0', '0'), ('-1', '1', '0'), ('nan', '1', '0'), ('5.4', '5.4', '0'), ('2.6e-5', '2.6e-5', '0')]
+)
 def test_impossible_beam(beam, folder, capsys):
-    fault, remedy = ('larger than the image', 'degrees') if beam[0] == '5.4' else ('beam', 'above 0')
+    told = {'5.4': ('larger than the image', 'degrees'), '2.6e-5': ('far smaller than a pixel', 'degrees')}
+    fault, remedy = told.get(beam[0], ('beam', 'above 0'))
     arguments = [*arguments_of('detect'), '--beam', *beam]
     assert_fails(arguments, folder, capsys, names='beam', fault=fault, remedy=remedy)
+
+
+@pytest.mark.parametrize('command', ['associate', 'detect'])
+def test_fields_of_view_smaller_than_the_beam(command, folder, known_grouping, capsys):
+    arguments = [*arguments_of(command), '--fov', '1', '--quiet']
+    assert_fails(arguments, folder, capsys, names='field.fits', fault='smaller than its beam', remedy='arcsec')
 
 
 def test_impossible_frequency(folder, capsys):

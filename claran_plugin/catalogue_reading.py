@@ -308,7 +308,7 @@ def _positive(values: NDArray) -> NDArray:
 
 
 def _values(column: Any, unit: u.Unit, default: u.Unit, path: str | Path, *, quiet: bool) -> NDArray:
-    """Give a column as floats in a unit; blank values become NaN, a column without unit has the default one."""
+    """Give a column as floats in a unit; blank and infinite values become NaN, one without unit has the default one."""
     name = column.info.name
     own = _unit_of(column)
     if own is None:
@@ -324,7 +324,7 @@ def _values(column: Any, unit: u.Unit, default: u.Unit, path: str | Path, *, qui
         factor = (own * u.beam if u.beam in own.bases else own).to(unit * u.beam if u.beam in unit.bases else unit)
     except u.UnitConversionError as err:
         raise InputError(f'{path}: column {name} is in {own}, which is no {unit}; correct its unit') from err
-    return numbers * factor
+    return np.where(np.isfinite(numbers), numbers * factor, np.nan)
 
 
 def _unit_of(column: Any) -> u.UnitBase | None:

@@ -291,6 +291,18 @@ def test_a_row_off_the_image_in_a_box_that_reaches_beyond_it(field, tmp_path):
         assert result.components[name][1:].tolist() == alone.components[name].tolist()
 
 
+@pytest.mark.parametrize('column', ['Maj', 'Min', 'Total_flux', 'Peak_flux', 'PA'])
+def test_infinite_values_are_unknown(field, column):
+    table = catalogue_of(field)
+    table[column][1] = np.nan
+    expected = associate(field, table)
+    table[column][1] = np.inf
+    result = associate(field, table)
+    assert result.labels.tolist() == expected.labels.tolist()
+    for name in expected.sources.colnames:
+        np.testing.assert_array_equal(np.asarray(result.sources[name]), np.asarray(expected.sources[name]))
+
+
 def test_a_table_of_text_in_fits(field, tmp_path):
     table = catalogue_of(field)
     plain = fits.TableHDU.from_columns([

@@ -218,8 +218,9 @@ def _told(row: Mapping) -> str:
     evidence = f'evidence {float(row["Evidence"]):+.2f}'
     scale, certainty = int(row['Scale']), float(row['Certainty'])
     if not int(row['N_Found']):
-        taken_out = float(row['Evidence']) <= -SPLIT_PENALTY
-        return f'{evidence}, {"out of its island" if taken_out else "an island"}; no detection claims it'
+        # A row out of its island has no more than this, but an island may have as little beside a likely larger set.
+        is_island = int(row['Assoc']) > 1 or float(row['Evidence']) > -SPLIT_PENALTY
+        return f'{evidence}, {"an island" if is_island else "by itself"}; no detection claims it'
     alone = log_odds(float(row['Probability'])) + certainty - (RARE if scale > 1 else 0)
     if float(row['Evidence']) < alone - 0.05:
         evidence += f', limited by a larger set ({alone:+.2f} by itself)'

@@ -59,7 +59,7 @@ def test_what_is_told(output):
     assert text.startswith(f'{double["Source_Name"]}: rows {first}, {second} of the component table')
     assert f'Morphology: {double["Morphology"]}' in text
     assert 'the detector gives it 0.9' in text
-    assert f'row {first}: evidence' in text  # alone, the alternative
+    assert f'row {first}: evidence -3.00, by itself; no detection claims it' in text  # alone, the alternative
     assert explain(output, double['Source_Name'].split()[1]) == text
 
 

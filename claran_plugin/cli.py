@@ -1,6 +1,7 @@
 """The command ``claran``: from its arguments to an exit code.
 
-0 done; 1 failed, with one line on stderr that names the file, the fault and the remedy; 2 wrong usage; 130 interrupted.
+0 done; 1 failed, with one line on stderr that names the file, the fault and the remedy; 2 wrong usage; 130 interrupted;
+141 whoever read the output, such as ``head``, wanted no more of it (as a shell tells of SIGPIPE).
 Anything but a fault in the input is a bug, and shows its traceback.
 """
 
@@ -8,6 +9,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import os
 import re
 import shlex
 import sys
@@ -52,13 +54,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             with quick_imports():
                 commands = importlib.import_module(f'claran_plugin.commands.{module}')
             getattr(commands, function)(args)
+        print(end='', flush=True)  # here, where it can still be told that nobody reads it
     except InputError as err:
         print(f'claran: {_one_line(err)}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('claran: interrupted', file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        return 141
     return 0
+
+
+def _unread() -> bool:
+    """Tell whether standard output has nobody who reads it; if so, what is left for it goes nowhere."""
+    try:
+        print(flush=True)  # what a failed print had is lost, so a flush alone may find nothing to write
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return True
+    return False
 
 
 @contextlib.contextmanager

@@ -1,5 +1,9 @@
 """``claran explain``: the evidence beside the tables, and what is told of it."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -67,6 +71,18 @@ def test_the_command_prints_it(output, capsys):
     name = str(tables(output)[0]['Source_Name'][0])
     assert main(['explain', str(output), name]) == 0
     assert capsys.readouterr().out == explain(output, name) + '\n'
+
+
+def test_a_reader_who_has_enough_is_no_fault(output):
+    name = str(tables(output)[0]['Source_Name'][0])
+    command = [sys.executable, '-m', 'claran_plugin', 'explain', str(output), name]
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (141, '')
 
 
 def test_a_source_that_was_not_detected(output):

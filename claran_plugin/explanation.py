@@ -197,7 +197,8 @@ def _find(folder: Path, source: str, image: str | None) -> tuple[Table, Evidence
         found += [(path, sources, k) for k in exact or [k for k, name in enumerate(names) if name.endswith(source)]]
     if not read:
         of_image = f' of an image {image}' if image else ''
-        raise InputError(f'{folder}: holds no evidence{of_image}; give the output folder of claran run or associate')
+        what = f'holds no evidence{of_image}'
+        raise InputError(f'{folder}: {what}; give the output folder of claran run, associate or survey')
     images = [path.name.removesuffix(ENDING) for path, *_ in found]
     if len(set(images)) == len(found) > 1:
         raise InputError(f'{folder}: {source!r} is in several images; give one with --image: {", ".join(images)}')

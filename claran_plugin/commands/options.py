@@ -41,7 +41,8 @@ def add_detector(parser: Any) -> None:
     parser.add_argument(
         '--model',
         metavar='NAME',
-        help='bundled model or mmdet config file (default: compact; compact_infrared with an infrared image)',
+        help='bundled model or mmdet config file (default: compact; compact_infrared with an infrared image, where no '
+        '--weights are given)',
     )
     parser.add_argument('--weights', metavar='FILE', help='trained weights (default: those of the bundled model)')
     parser.add_argument(

@@ -56,7 +56,8 @@ def add_weights(commands: Any) -> None:
     parser = add_command(
         commands,
         'weights',
-        "strip a training's checkpoint to its weights in half precision, for --weights of run, associate and detect",
+        "strip a training's checkpoint to its weights in half precision, for --weights of run, associate, detect, "
+        'survey, calibrate and demo',
         'training.weights',
     )
     parser.add_argument('checkpoint', help='what "claran train" has written; load only files that you trust')

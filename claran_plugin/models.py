@@ -93,7 +93,7 @@ def find_config(name: str) -> Path | None:
 
 def known_configs() -> str:
     """List the names of the bundled configs."""
-    return ', '.join(sorted(path.stem.removeprefix('claran_') for path in config_folder().glob('claran_*.py')))
+    return ', '.join(sorted(path.stem.removeprefix('claran_') for path in config_folder().glob('[!_]*.py')))
 
 
 def config_folder() -> Path:

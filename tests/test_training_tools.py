@@ -414,6 +414,7 @@ def test_unknown_config(capsys, started):
     assert main(['train', 'd9']) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith('claran: d9: no such config; give one of compact, ')
+    assert ', radiogalaxynet_compact, ' in line and '__init__' not in line
     assert not started
 
 

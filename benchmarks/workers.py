@@ -2,7 +2,7 @@
 
     python benchmarks/workers.py [--images N] [--size PIXELS] [--workers N] [--smoke]
 
-Fields at FIRST's beam with their islands as catalogues are simulated, a degree of right ascension apart. Printed are
+Fields at FIRST's beam are simulated, a degree of right ascension apart; PyBDSF makes their catalogues. Printed are
 wall-clock seconds of three runs, start and merging included: with one worker confined to one core, with one that may
 use all of them (its threads do), and with several. Their merged tables are compared.
 """

@@ -37,7 +37,9 @@ def make_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(prog='claran_after_pybdsf', description=__doc__.splitlines()[0])
     parser.add_argument('image', help='radio image (FITS)')
-    parser.add_argument('--catalogue-out', required=True, metavar='STEM', help='files are called STEM.LIST.FORMAT')
+    parser.add_argument(
+        '-o', '--catalogue-out', required=True, metavar='STEM', help='files are called STEM.LIST.FORMAT'
+    )
     parser.add_argument(
         '--formats', nargs='+', default=['fits'], choices=FORMATS, metavar='FORMAT', help=', '.join(FORMATS)
     )

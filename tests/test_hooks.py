@@ -224,8 +224,9 @@ def test_script_writes_what_is_asked(tmp_path, capsys):
     assert capsys.readouterr().out.split() == [str(tmp_path / 'out' / name) for name in reversed(files)]
     assert claran_after_pybdsf.main(arguments, associate=associate) == 1
     error = capsys.readouterr().err
-    assert '--overwrite' in error
+    assert 'with -o, or give --overwrite' in error
     assert error.count('\n') == 1
+    assert claran_after_pybdsf.make_parser().parse_args(['x.fits', '-o', 'out/x']).catalogue_out == 'out/x'
 
 
 def test_script_fails_without_leaving_anything(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Fit the calibration of a detector on labelled sources that it has not been trained on.
 
     python benchmarks/calibrate.py --data DIR --weights FILE [--model NAME|CONFIG] -o CALIBRATION.json [--diagram PNG]
+        [--cache DIR]
 
 Data and weights are those of ``real_first.py``. Prints the negative log likelihood per source before and after, and in
 bins how reliable the calibration of each fold is that was fitted on the other four. The file belongs beside the

@@ -1,6 +1,6 @@
 """Host galaxies on RadioGalaxyNET: fit `claran_plugin.hosts.HostModel` on one part, score it on another.
 
-    python benchmarks/hosts.py --data DIR/radiogalaxynet [--fit]
+    python benchmarks/hosts.py --data DIR/radiogalaxynet [--fit] [--limit N]
 
 Scored are the hosts of the validation part's annotated sources, each as the set of islands that people annotated, with
 the parameters of the package, or, with --fit, with those fitted on the training part first. Beside them stand the

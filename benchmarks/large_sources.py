@@ -1,7 +1,7 @@
 """Sources that are 2 to 8 times as large as a field of view: how many come back whole.
 
-    python benchmarks/large_sources.py [--sources N] [--weights FILE] [--density PER_SQUARE_DEGREE] [--peak SNR]
-        [--cache DIR]
+    python benchmarks/large_sources.py [--sources N] [--model NAME|CONFIG] [--weights FILE]
+        [--density PER_SQUARE_DEGREE] [--peak SNR] [--cache DIR]
 
 Models of the five extended classes are stretched to 2 to 8 times 33 beams, lobes and jets with them; a part of each
 lobe's flux stays in a compact hotspot. Unrelated sources lie anywhere outside the bright parts, also between the lobes.

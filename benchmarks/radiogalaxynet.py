@@ -1,7 +1,7 @@
 """Association of the islands of RadioGalaxyNET's validation images, beside each island alone and friends-of-friends.
 
-    python benchmarks/radiogalaxynet.py --data DIR/radiogalaxynet [--part val] [--weights FILE] [--limit N] [--radio]
-        [--calibrate CALIBRATION.json]
+    python benchmarks/radiogalaxynet.py --data DIR/radiogalaxynet [--part val] [--model NAME|CONFIG] [--weights FILE]
+        [--limit N] [--radio] [--calibrate CALIBRATION.json]
 
 The published pictures are stretched; brightness is restored and noise added as for training (`claran_plugin.datasets.
 radiogalaxynet`). Components are the islands of the published pictures that exceed 5 sigma. A true source is the set of

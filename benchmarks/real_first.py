@@ -1,6 +1,7 @@
 """Association and morphology on real, labelled FIRST images, beside PyBDSF alone and friends-of-friends.
 
-    python benchmarks/real_first.py --data DIR [--weights FILE] [--calibration FILE] [--model NAME|CONFIG]
+    python benchmarks/real_first.py --data DIR [--weights FILE] [--calibration FILE] [--model NAME|CONFIG] [--all]
+        [--cache DIR] [--limit N]
 
 DIR holds ``first/rgz_train`` (FIRST images) and ``rgz/catalogue.csv`` (ClaRAN's RGZ DR1 subset). Each image goes
 through PyBDSF; a true source is the set of PyBDSF islands that hold one of its components or have most of their flux in

@@ -1,6 +1,6 @@
 """Association on simulated fields of several densities, beside PyBDSF alone.
 
-    python benchmarks/simulated_fields.py [--weights FILE] [--fields K] [--sources N ...]
+    python benchmarks/simulated_fields.py [--model NAME|CONFIG] [--weights FILE] [--fields K] [--sources N ...] [--all]
 
 Fields of 15' at FIRST's resolution, from seeds that neither the training sets nor the demonstration use. For each
 number of sources per field it prints how many true sources of several islands came back whole, and how many of one

@@ -1,6 +1,7 @@
 """How many fields of view a second the networks look at, alone, and whether lower precision sees the same classes.
 
-    python benchmarks/throughput.py [--device D] [--models NAME[=WEIGHTS] ...] [--batches N ...] [--seconds S] [--smoke]
+    python benchmarks/throughput.py [--device D] [--models NAME[=WEIGHTS] ...] [--batches N ...] [--subjects N]
+        [--seconds S] [--smoke]
 
 Simulated subjects of 132 x 132 px are fused first; what is timed is all that `Detector` does with the pictures. By
 default: the published VGG-16 at 600 px, with random weights where none are given, and the bundled compact detector.

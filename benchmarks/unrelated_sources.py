@@ -1,6 +1,7 @@
 """How often unrelated neighbours are joined, at the densities of real surveys, beside friends-of-friends.
 
-    python benchmarks/unrelated_sources.py [--fields K] [--surveys NAME ...] [--weights FILE] [--cache DIR]
+    python benchmarks/unrelated_sources.py [--fields K] [--surveys NAME ...] [--model NAME|CONFIG] [--weights FILE]
+        [--cache DIR]
 
 Sources of all classes lie at random places on simulated fields, as dense per beam as in the surveys named; PyBDSF lists
 the components. A pair is two sources closer than 11 or 33 beams (1' and 3' for FIRST); it is falsely associated where a

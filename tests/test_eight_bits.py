@@ -102,9 +102,9 @@ def test_the_bundled_models_run_in_eight_bits(eight_bits, inference):
 @pytest.mark.parametrize('name', ['claran_compact', 'claran_compact_infrared'])
 def test_the_bundled_ranges_belong_to_the_bundled_weights(inference, name):
     from claran_plugin.detection.eight_bits import read_ranges
-    from claran_plugin.detection.inference import read_weights
+    from claran_plugin.detection.weights_files import read_weights
 
-    digest, _ = read_weights(PACKAGE / 'weights' / f'{name}.pth')
+    digest = read_weights(PACKAGE / 'weights' / f'{name}.pth').digest
     model = inference.Detector(config_folder() / f'{name}.py', PACKAGE / 'weights' / f'{name}.pth', 'cpu', 'full').model
     ranges = read_ranges(PACKAGE / 'weights' / f'{name}.ranges.json', digest, model)
     assert ranges is not None

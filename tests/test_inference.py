@@ -28,6 +28,13 @@ def inference(require_detector):
 
 
 @pytest.fixture(scope='module')
+def weights_files(require_detector):
+    from claran_plugin.detection import weights_files
+
+    return weights_files
+
+
+@pytest.fixture(scope='module')
 def state(require_detector):
     """Weights of an untrained model."""
     from mmdet.registry import MODELS
@@ -60,7 +67,7 @@ def pictures(number, seed=0, side=132):
 def one_line(caught, *words):
     text = str(caught.value)
     assert '\n' not in text
-    assert len(text) < 400
+    assert len(text) < 450
     for word in words:
         assert word in text
 
@@ -215,24 +222,26 @@ def test_what_the_config_says(detector, weights):
         ('claran_d4_vgg16_4sigma', 'D4', {'sigma': 4.0}, 600),
     ],
 )
-def test_pictures_are_fused_as_in_training(inference, name, method, options, size):
+def test_pictures_are_fused_as_in_training(require_detector, name, method, options, size):
     from mmengine.config import Config
 
+    from claran_plugin.detection import config_facts
+
     config = Config.fromfile(config_folder() / f'{name}.py')
-    assert inference._fusion(config) == (method, options)
-    assert inference._input_size(config) == size
+    assert config_facts.fusion_of(config) == (method, options)
+    assert config_facts.input_size_of(config) == size
 
 
 # ---- weights
 
 
-def test_weights_in_half_precision(inference, state, tmp_path, detector):
+def test_weights_in_half_precision(inference, weights_files, state, tmp_path, detector):
     checkpoint, small = tmp_path / 'iter_1.pth', tmp_path / 'small.pth'
     torch.save(dict(state_dict=state, meta=dict(iter=1), optimizer=dict(state={})), checkpoint)
-    inference.save_weights(checkpoint, small)
+    weights_files.save_weights(checkpoint, small)
     assert small.stat().st_size < 0.6 * checkpoint.stat().st_size
     torch.load(small, weights_only=True)
-    _, read = inference.read_weights(small)
+    read = weights_files.read_weights(small).state
     for name, value in state.items():
         assert read[name].dtype == value.dtype, name
         torch.testing.assert_close(read[name], value, rtol=1e-3, atol=1e-4)
@@ -261,30 +270,30 @@ def test_unreadable_weights(inference, tmp_path, content):
     one_line(caught, str(path), ';')
 
 
-def test_weights_that_hold_code(inference, tmp_path):
+def test_weights_that_hold_code(weights_files, tmp_path):
     class Trap:
         def __reduce__(self):
             return (print, ('sprung',))
 
     path = write(tmp_path / 'trap.pth', dict(state_dict=Trap()))
     with pytest.raises(InputError) as caught:
-        inference.read_weights(path)
+        weights_files.read_weights(path)
     one_line(caught, 'trap.pth: not a readable weights file (it holds more than tensors', '"claran weights"')
     assert str(caught.value).isprintable()
 
 
-def test_truncated_weights(inference, weights, tmp_path):
+def test_truncated_weights(weights_files, weights, tmp_path):
     path = tmp_path / 'half.pth'
     path.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
     with pytest.raises(InputError) as caught:
-        inference.read_weights(path)
+        weights_files.read_weights(path)
     one_line(caught, 'half.pth: not a readable weights file')
 
 
-def test_no_weights_file(inference, tmp_path):
+def test_no_weights_file(weights_files, tmp_path):
     for path in (tmp_path / 'none.pth', tmp_path):
         with pytest.raises(InputError) as caught:
-            inference.read_weights(path)
+            weights_files.read_weights(path)
         one_line(caught, 'no such weights file', '--weights')
 
 

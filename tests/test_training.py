@@ -47,14 +47,16 @@ def test_training_writes_what_the_detector_loads(trained, child):
     import torch
 
     from claran_plugin.cli import main
-    from claran_plugin.detection.inference import Detector, read_weights
+    from claran_plugin.detection.inference import Detector
+    from claran_plugin.detection.weights_files import read_weights
+    from claran_plugin.models import config_folder
 
     checkpoint, small = trained / 'iter_3.pth', trained / 'small.pth'
     with pytest.raises(InputError, match='"claran weights" makes of a checkpoint'):
         read_weights(checkpoint)
     assert main(['weights', str(checkpoint), '-o', str(small)]) == 0
     assert small.stat().st_size < 7e6
-    _, state = read_weights(small)
+    state = read_weights(small).state
     full = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
     assert set(state) == set(full)
     for name, value in full.items():
@@ -63,6 +65,10 @@ def test_training_writes_what_the_detector_loads(trained, child):
     assert detector.method == 'S'
     (found,) = detector(np.random.default_rng(0).integers(0, 256, (1, 132, 132, 3), dtype=np.uint8))
     assert np.isfinite(found.scores).all()
+    assert read_weights(small).fusion == 'S'
+    infrared = config_folder() / 'claran_compact_infrared.py'
+    with pytest.raises(InputError, match=r'small\.pth: was trained on pictures S, and .* looks at pictures SI'):
+        Detector(infrared, small, 'cpu')
 
 
 def test_what_is_no_checkpoint_gives_no_weights(require_detector, tmp_path, capsys):
@@ -155,11 +161,11 @@ def test_bundled_weights_by_name(bundled_weights):
     from mmengine.runner import CheckpointLoader
 
     import claran_plugin.detection.training  # noqa: F401
-    from claran_plugin.detection.inference import read_weights
+    from claran_plugin.detection.weights_files import read_weights
     from claran_plugin.errors import InputError
 
     loaded = CheckpointLoader.load_checkpoint('claran://compact')['state_dict']
-    _, state = read_weights(bundled_weights)
+    state = read_weights(bundled_weights).state
     assert loaded.keys() == state.keys()
     assert all((loaded[name] == value).all() for name, value in state.items())
     with pytest.raises(InputError, match='nothing: no such model'):

@@ -84,7 +84,7 @@ def losses(args: argparse.Namespace) -> None:
 
 def weights(args: argparse.Namespace) -> None:
     """Strip a checkpoint to its weights."""
-    from claran_plugin.detection.inference import save_weights
+    from claran_plugin.detection.weights_files import save_weights
 
     log, path = Log(args.quiet), Path(args.output)
     with atomic_outputs([path], overwrite=args.overwrite) as (made,):

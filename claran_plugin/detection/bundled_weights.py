@@ -4,7 +4,7 @@ from typing import Any
 
 from mmengine.runner import CheckpointLoader
 
-from claran_plugin.detection.inference import read_weights
+from claran_plugin.detection.weights_files import read_weights
 from claran_plugin.models import find_model
 
 PREFIX = 'claran://'
@@ -26,5 +26,4 @@ def load_bundled(filename: str, map_location: Any = None) -> dict[str, Any]:
     InputError
         Where there is no such model, or it comes without weights.
     """
-    _, state = read_weights(find_model(filename.removeprefix(PREFIX)).weights)
-    return dict(state_dict=state)
+    return dict(state_dict=read_weights(find_model(filename.removeprefix(PREFIX)).weights).state)

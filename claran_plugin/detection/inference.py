@@ -1,13 +1,11 @@
 """Running a trained detector on pictures of fields of view, in batches."""
 
-import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -23,7 +21,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from claran_plugin.detection import eight_bits, mixed_precision
+from claran_plugin.detection.config_facts import fusion_of, input_size_of
 from claran_plugin.detection.devices import choose_device, in_single_precision, on_one_thread
+from claran_plugin.detection.weights_files import read_weights, said
 from claran_plugin.errors import InputError
 from claran_plugin.models import PRECISIONS, ranges_beside
 from claran_plugin.morphology import CLASSES
@@ -74,8 +74,15 @@ class Detector:
         if precision not in PRECISIONS:
             raise InputError(f'{precision}: not a precision; give one of {", ".join(PRECISIONS)} with --precision')
         self.device = choose_device(device)
-        self.weights_hash, state = read_weights(weights)
+        read = read_weights(weights)
+        self.weights_hash, state = read.digest, read.state
         self.config = _read_config(config)
+        self.method, self.fusion_options = fusion_of(self.config)
+        if read.fusion not in (None, self.method):
+            raise InputError(
+                f'{weights}: was trained on pictures {read.fusion}, and {config} looks at pictures {self.method}: give '
+                'the config that it was trained by with --model'
+            )
         init_default_scope('mmdet')
         self.model = _build(self.config, config)
         _check_heads(self.model, config)
@@ -98,8 +105,7 @@ class Detector:
             mixed_precision.run_in_bfloat16([modules[name] for name in parts if name in modules], 'cpu')
         # Without a test configuration the RoI head returns all proposals with all class probabilities.
         self.model.roi_head.test_cfg = None
-        self.method, self.fusion_options = _fusion(self.config)
-        self.input_size = _input_size(self.config)
+        self.input_size = input_size_of(self.config)
 
     def __call__(self, pictures: NDArray) -> list[InstanceData]:
         """Look at pictures.
@@ -125,13 +131,13 @@ class Detector:
         except torch.OutOfMemoryError as err:
             if len(pictures) < 2:
                 raise InputError(
-                    f'{self.device}: too little memory is free ({_said(err)}); run fewer programs (survey: --workers) '
+                    f'{self.device}: too little memory is free ({said(err)}); run fewer programs (survey: --workers) '
                     'on it, or give --device cpu'
                 ) from err
         except RuntimeError as err:
             if self.device.type == 'cpu':
                 raise
-            raise InputError(f'{self.device}: cannot be used ({_said(err)}); give --device cpu or another') from err
+            raise InputError(f'{self.device}: cannot be used ({said(err)}); give --device cpu or another') from err
         torch.cuda.empty_cache()
         half = len(pictures) // 2
         return [*self(pictures[:half]), *self(pictures[half:])]
@@ -203,57 +209,6 @@ def batches(pictures: Iterable[NDArray], size: int) -> Iterator[NDArray]:
         yield np.stack(waiting)
 
 
-def read_weights(path: str | Path) -> tuple[str, dict[str, torch.Tensor]]:
-    """Read a weights file.
-
-    Returns
-    -------
-    hash : str, the first 12 hexadecimal digits of the file's SHA-256
-    state : dict of tensors
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f'{path}: no such weights file; give an existing one with --weights')
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as err:
-        # of these torch speaks at length, in bold, and advises to run what they hold
-        what = 'it holds more than tensors, or is none of PyTorch' if isinstance(err, UnpicklingError) else _said(err)
-        raise InputError(
-            f'{path}: not a readable weights file ({what}); give a PyTorch state dictionary, '
-            f'which "claran weights" makes of a checkpoint that training has written'
-        ) from err
-    state = content.get('state_dict', content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(
-            f'{path}: holds {type(content).__name__}, not a state dictionary of tensors; give a trained model'
-        )
-    return digest, {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-
-
-def save_weights(checkpoint: str | Path, path: str | Path) -> None:
-    """Strip a training checkpoint to its weights in half precision, which `read_weights` reads.
-
-    A checkpoint of mmengine holds more than tensors, so reading it can run code: give only files that you trust.
-
-    Raises
-    ------
-    InputError
-        Where there is no such file, or it is no checkpoint.
-    """
-    if not Path(checkpoint).is_file():
-        raise InputError(f'{checkpoint}: no such checkpoint; give one that "claran train" has written')
-    try:
-        state = torch.load(checkpoint, map_location='cpu', weights_only=False)['state_dict']
-        state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    except Exception as err:
-        raise InputError(
-            f'{checkpoint}: not a checkpoint of a training ({_said(err)}); give one that "claran train" has written'
-        ) from err
-    torch.save(state, path)
-
-
 def _load(model: torch.nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
     own = model.state_dict()
     missing, foreign = sorted(set(own) - set(state)), sorted(set(state) - set(own))
@@ -278,7 +233,7 @@ def _read_config(path: str | Path) -> Config:
         names = [custom['imports']] if isinstance(custom['imports'], str) else custom['imports']
         import_modules_from_strings(**{**custom, 'imports': [name for name in names if name != FOR_TRAINING]})
     except Exception as err:
-        raise InputError(f'{path}: not a readable mmdet config ({_said(err)}); correct it') from err
+        raise InputError(f'{path}: not a readable mmdet config ({said(err)}); correct it') from err
     if 'model' not in config:
         raise InputError(f'{path}: has no "model"; give an mmdet config of a detector')
     return config
@@ -288,7 +243,7 @@ def _build(config: Config, path: str | Path) -> torch.nn.Module:
     try:
         return MODELS.build(config.model)
     except Exception as err:
-        raise InputError(f'{path}: its model cannot be built ({_said(err)}); correct the config') from err
+        raise InputError(f'{path}: its model cannot be built ({said(err)}); correct the config') from err
 
 
 def _check_heads(model: torch.nn.Module, path: str | Path) -> None:
@@ -298,30 +253,6 @@ def _check_heads(model: torch.nn.Module, path: str | Path) -> None:
             f'{path}: has no second stage that gives the {len(CLASSES)} classes {" ".join(CLASSES)} and a box for each '
             '(a Faster R-CNN with reg_class_agnostic=False), so its sources cannot be associated; give another config'
         )
-
-
-def _said(err: Exception) -> str:
-    """Give an error's type and the beginning of its text, in one line."""
-    return f'{type(err).__name__}: {" ".join(str(err).split())[:120]}'
-
-
-def _transform(config: Config, kind: str) -> dict | None:
-    pipeline = config.get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])
-    return next((step for step in pipeline if step['type'] == kind), None)
-
-
-def _fusion(config: Config) -> tuple[str, dict]:
-    """Give the fusion method that the detector was trained with, and its options."""
-    step = _transform(config, 'FuseSubject')
-    if step:
-        return step['method'], {}
-    dataset = config.get('test_dataloader', {}).get('dataset', {})
-    return dataset.get('fusion', 'S'), dict(dataset.get('fusion_options') or {})
-
-
-def _input_size(config: Config) -> int:
-    step = _transform(config, 'Resize')
-    return int(step['scale'][0]) if step else 132
 
 
 def _precision(name: str, device: torch.device) -> str:

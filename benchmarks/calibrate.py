@@ -20,7 +20,6 @@ from tqdm import tqdm
 from claran_plugin.associator import Associator
 from claran_plugin.calibration import Calibration
 from claran_plugin.components import standardise
-from claran_plugin.datasets.training_data import N_FOLDS
 from claran_plugin.evaluation.calibrating import (
     NO_SOURCE,
     Seen,
@@ -34,7 +33,7 @@ from claran_plugin.evaluation.calibrating import (
 )
 from claran_plugin.evaluation.reliability import draw_reliability, reliability_table
 from claran_plugin.footprints import on_image
-from claran_plugin.labelled import Truth
+from claran_plugin.labelled import N_FOLDS, Truth
 from claran_plugin.subjects import Sky
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from claran_plugin.catalogue_reading import text_values
-from claran_plugin.celestial import in_icrs
+from claran_plugin.celestial import in_icrs, to_sky
 from claran_plugin.claimed import Components, members_of
 from claran_plugin.components import read_catalogue, standardise
 from claran_plugin.errors import InputError
@@ -84,6 +84,11 @@ class LabelledImage(NamedTuple):
         """Rows of each source."""
         rows = members_of(self.source)
         return [rows[number].tolist() for number in range(len(self.names))]
+
+    def deg_of(self, xy: NDArray) -> NDArray:
+        """Give right ascension and declination (n, 2), ICRS, deg, of pixels (n, 2)."""
+        at = to_sky(self.sky.radio.wcs, xy)
+        return np.stack([at.ra.deg, at.dec.deg], axis=-1)
 
 
 def read_labelled(

@@ -54,9 +54,8 @@ def find_model(name: str = DEFAULT, weights: str | Path | None = None, calibrati
     """
     config = find_config(name)
     if config is None:
-        raise InputError(
-            f'{name}: no such model; give one of {known_configs()}, or the path of an mmdet config, with --model'
-        )
+        known = known_configs('claran_')
+        raise InputError(f'{name}: no such model; give one of {known}, or the path of an mmdet config, with --model')
     path = Path(weights) if weights is not None else PACKAGE / 'weights' / f'{config.stem}.pth'
     if not path.is_file():
         what = 'no such weights file' if weights is not None else 'the package has no weights for this model'
@@ -91,9 +90,9 @@ def find_config(name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def known_configs() -> str:
-    """List the names of the bundled configs."""
-    return ', '.join(sorted(path.stem.removeprefix('claran_') for path in config_folder().glob('[!_]*.py')))
+def known_configs(prefix: str = '') -> str:
+    """List the names of the bundled configs; those of detectors of the six classes begin with ``claran_``."""
+    return ', '.join(sorted(path.stem.removeprefix('claran_') for path in config_folder().glob(f'{prefix}[!_]*.py')))
 
 
 def config_folder() -> Path:

@@ -67,7 +67,7 @@ def pictures(number, seed=0, side=132):
 def one_line(caught, *words):
     text = str(caught.value)
     assert '\n' not in text
-    assert len(text) < 450
+    assert len(text) < 400
     for word in words:
         assert word in text
 

@@ -109,7 +109,8 @@ def _of_sky(
     tree = cKDTree(rows)
     for number, centre in enumerate((middles + 0.5) / scale - 0.5):
         snr = resample(sky.radio.data, centre, sky.step, WIDE) / max(sky.noise_at(centre), 1e-30)
-        near = np.sort(np.array(tree.query_ball_point(centre, sky.step * WIDE, p=np.inf), int))
+        # As far as a source reaches that begins in the cut-out, and that a field of view may show.
+        near = np.sort(np.array(tree.query_ball_point(centre, sky.step * 1.5 * WIDE, p=np.inf), int))
         xy = (rows[near] - centre) / sky.step + (WIDE - 1) / 2
         boxes, labels, ignore = _label(snr, xy, image.source[near], image, too_large, coarse=scale > 1)
         infrared = None

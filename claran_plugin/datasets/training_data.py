@@ -23,6 +23,7 @@ from claran_plugin.contours import noise
 from claran_plugin.datasets.radiogalaxynet import read_radiogalaxynet
 from claran_plugin.errors import InputError
 from claran_plugin.images import beam_pix, image_files, pixel_scale, read_image
+from claran_plugin.labelled import N_FOLDS
 from claran_plugin.morphology import CLASSES, class_name, component_labels, count, extent_factor, source_box
 from claran_plugin.simulation import simulate_subject
 from claran_plugin.subjects import PIXELS_PER_BEAM, resample
@@ -30,7 +31,6 @@ from claran_plugin.synthetic_infrared import draw_infrared
 
 WIDE = 200
 """Side of a packed subject, pixels."""
-N_FOLDS = 5
 _NEEDED = ('first_id', 'num_cpnts', 'num_peaks', 'cpnts_ras', 'cpnts_decs', 'ang_extent')
 """Columns of the Radio Galaxy Zoo catalogue."""
 FIRST_BEAM = 5.4

@@ -24,7 +24,7 @@ from claran_plugin.evaluation.calibrating import (
     stated_membership,
 )
 from claran_plugin.evaluation.reliability import reliability_table
-from claran_plugin.evaluation.wrong_sources import Wrong, deg_of, wrong_sources
+from claran_plugin.evaluation.wrong_sources import Wrong, wrong_sources
 from claran_plugin.footprints import on_sight
 from claran_plugin.images import pixel_scale
 from claran_plugin.labelled import N_FOLDS, LabelledImage, folds_on_sky, true_sources
@@ -108,7 +108,7 @@ class Examination:
         components = image.components
         seen = look(image.sky, components, truth, self.associator, told=image.source >= 0)
         places = seen.samples.middle, components.xy[seen.membership.row]
-        self._at.append([deg_of(image, xy) for xy in places])
+        self._at.append([image.deg_of(xy) for xy in places])
         self._beams.append(image.sky.beam_pix * pixel_scale(image.sky.radio))
         groupings = {ALONE: components.island, PLUGIN: seen.labels}
         for beams in LINKING_BEAMS.tolist():

@@ -5,10 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.table import Table
-from numpy.typing import NDArray
 
 from claran_plugin.calibration import Calibration
-from claran_plugin.celestial import to_sky
 from claran_plugin.evaluation.association_scores import exact_recovery
 from claran_plugin.evaluation.calibrating import Seen, stated_membership
 from claran_plugin.labelled import UNTOLD, LabelledImage
@@ -54,7 +52,7 @@ def _wrong(image: LabelledImage, seen: Seen, rows: list[int]) -> Wrong:
     others = np.setdiff1d(np.flatnonzero(np.isin(seen.labels, found)), rows)
     joined = sorted({image.names[number] if number >= 0 else '' for number in image.source[others].tolist()})
     weight = np.maximum(np.nan_to_num(image.components.flux[rows]), 1e-12)
-    ((ra, dec),) = deg_of(image, np.average(image.components.xy[rows], axis=0, weights=weight))
+    ((ra, dec),) = image.deg_of(np.average(image.components.xy[rows], axis=0, weights=weight))
     name = image.names[image.source[rows[0]]]
     return Wrong(
         image.name, name, float(ra), float(dec), len(rows), len(found), joined, float(seen.margin[found].max())
@@ -75,9 +73,3 @@ def wrong_table(sources: Sequence[Wrong], calibration: Calibration) -> Table:
         Assoc_Prob=[round(float(stated_membership(np.array(one.margin), calibration)), 3) for one in wrong],
     )
     return Table(columns)
-
-
-def deg_of(image: LabelledImage, xy: NDArray) -> NDArray:
-    """Give right ascension and declination (n, 2), deg, of pixels."""
-    at = to_sky(image.sky.radio.wcs, xy)
-    return np.stack([at.ra.deg, at.dec.deg], axis=-1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from narrow_model import build, make_batch, narrow_config, read_config, total
+from narrow_model import build, make_batch, narrow_config, total
 
 pytestmark = pytest.mark.usefixtures('require_detector')
 
@@ -199,28 +199,3 @@ def test_training_stays_stable():
         course.append(loss.item())
     assert np.isfinite(course).all()
     assert np.mean(course[-5:]) < np.mean(course[:5])
-
-
-@pytest.mark.parametrize('smallest', [0, 12, 1000])
-def test_proposals_of_a_batch_are_mmdet_s_of_each_picture(smallest):
-    from mmdet.models.dense_heads import RPNHead
-
-    config = read_config('claran_compact')
-    ours, theirs = (build(config, 0).rpn_head.eval() for _ in range(2))
-    theirs.__class__ = RPNHead
-    torch.manual_seed(2)
-    maps = [torch.randn(3, channels, 33, 33) for channels in (6, 24)]
-    for layout in (torch.contiguous_format, torch.channels_last):
-        scores, offsets = ([part.to(memory_format=layout)] for part in maps)
-        for name in ('train', 'test'):
-            parts = config.model[f'{name}_cfg']
-            cfg = (parts.rpn_proposal if name == 'train' else parts.rpn).copy()
-            cfg.min_bbox_size = smallest
-            metas = [dict(img_shape=(132, 132))] * 3
-            expected = theirs.predict_by_feat(scores, offsets, batch_img_metas=metas, cfg=cfg)
-            found = ours.predict_by_feat(scores, offsets, batch_img_metas=metas, cfg=cfg)
-            assert (len(found[0]) == 0) == (smallest == 1000)
-            for one, other in zip(found, expected, strict=True):
-                assert set(one.keys()) == set(other.keys())
-                for key, values in other.items():
-                    torch.testing.assert_close(one[key], values, rtol=0, atol=0, check_dtype=len(one) > 0)

@@ -77,6 +77,27 @@ def test_single_precision_is_no_tf32(monkeypatch):
         assert (seen, torch.backends.cudnn.allow_tf32) == ([False], before)
 
 
+def test_a_larger_batch_takes_no_more_steps(monkeypatch):
+    steps = []
+    dispatch = Pretended.__torch_dispatch__.__func__
+
+    def counted(cls, func, *args):
+        steps.append(func.name())
+        return dispatch(cls, func, *args)
+
+    monkeypatch.setattr(Pretended, '__torch_dispatch__', classmethod(counted))
+    counts = []
+    with pretended_gpus():
+        on_gpu = detector()
+        pictures = np.stack(list(itertools.islice(example_pictures(on_gpu.method, on_gpu.fusion_options), 9)))
+        on_gpu(pictures[:1])
+        for size in (3, 9):
+            steps.clear()
+            on_gpu(pictures[:size])
+            counts.append(len(steps))
+    assert 0 < counts[1] <= counts[0]
+
+
 def test_a_tensor_that_strays_is_caught(monkeypatch):
     def astray(group, n):
         order = torch.argsort(group, stable=True)
@@ -84,7 +105,7 @@ def test_a_tensor_that_strays_is_caught(monkeypatch):
         rank[order] = torch.arange(len(group)) - torch.zeros_like(group)
         return rank
 
-    monkeypatch.setattr(st_roi_extractor, '_rank_within_group', astray)
+    monkeypatch.setattr(st_roi_extractor, 'rank_within_group', astray)
     with pretended_gpus():
         on_gpu = detector()
         with pytest.raises(AssertionError, match='on the CPU'):

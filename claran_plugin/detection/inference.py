@@ -158,12 +158,11 @@ class Detector:
             batch = batch.float()
             if side != self.input_size:
                 batch = functional.interpolate(batch, (self.input_size,) * 2, mode='bilinear', align_corners=False)
-            batch = model.data_preprocessor(dict(inputs=list(batch), data_samples=samples), False)['inputs']
+            batch = model.data_preprocessor(dict(inputs=batch, data_samples=samples), False)['inputs']
         exact = in_single_precision(self.device) if self.precision == 'float32' else nullcontext()
         with exact, torch.autocast(self.device.type, dtype=torch.float16, enabled=self.precision == 'float16'):
             results = model.predict(batch, samples, rescale=False)
-        scale = side / self.input_size
-        return [self._to_numpy(sample.pred_instances, scale) for sample in results]
+        return _in_numpy([sample.pred_instances for sample in results], side / self.input_size)
 
     def in_batches(self, pictures: Iterable[NDArray], batch_size: int | None = None) -> Iterator[InstanceData]:
         """Look at single pictures (s, s, 3) as they come, by default 16 at a time on a CPU and 64 on a GPU.
@@ -190,11 +189,16 @@ class Detector:
         size = (self.input_size, self.input_size)
         return dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0))
 
-    @staticmethod
-    def _to_numpy(found: InstanceData, scale: float) -> InstanceData:
-        boxes = found.bboxes.float().cpu().numpy().reshape(-1, len(CLASSES), 4) * scale - 0.5
-        scores = found.scores.float().cpu().numpy()[:, : len(CLASSES)]
-        return InstanceData(bboxes=boxes, scores=scores)
+
+def _in_numpy(found: list[InstanceData], scale: float) -> list[InstanceData]:
+    """Bring what is found on each picture to the CPU, all at once, and onto pictures of another size."""
+    # where a picture has no proposals, mmdet's boxes of it are of another width
+    boxes = torch.cat([one.bboxes for one in found if len(one.scores)] or [found[0].bboxes]).float().cpu().numpy()
+    boxes = boxes.reshape(-1, len(CLASSES), 4) * scale - 0.5
+    scores = torch.cat([one.scores for one in found]).float().cpu().numpy()[:, : len(CLASSES)]
+    last = np.cumsum([len(one.scores) for one in found])[:-1]
+    parts = zip(np.split(boxes, last), np.split(scores, last), strict=True)
+    return [InstanceData(bboxes=box, scores=score) for box, score in parts]
 
 
 def batches(pictures: Iterable[NDArray], size: int) -> Iterator[NDArray]:

@@ -7,6 +7,7 @@ from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi, get_box_tensor
+from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -56,6 +57,52 @@ class ClaranRoIHead(StandardRoIHead):
             sampling_results=samples,
             rcnn_train_cfg=self.train_cfg,
         )['loss_bbox']
+
+    def predict_bbox(
+        self,
+        x: tuple[Tensor, ...],
+        batch_img_metas: list[dict],
+        rpn_results_list: list[InstanceData],
+        rcnn_test_cfg: ConfigDict | None,
+        rescale: bool = False,
+    ) -> list[InstanceData]:
+        """Judge the proposals of a batch.
+
+        Where all that they are judged to be is asked for (`rcnn_test_cfg` is None) and the pictures have one shape,
+        those of all pictures are worked on together, which is faster than mmdet's way; the numbers are the same.
+
+        Parameters
+        ----------
+        x : tuple of one (B, C, H, W) tensor
+        batch_img_metas : list of B dicts
+            With `img_shape`.
+        rpn_results_list : list of B InstanceData
+            Proposals `bboxes` (p, 4), xyxy in pixels of the input.
+        rcnn_test_cfg, rescale
+            See mmdet.
+
+        Returns
+        -------
+        B InstanceData with `bboxes` and `scores`; without a configuration (p, classes * 4) and (p, classes + 1)
+        """
+        boxes = [found.bboxes for found in rpn_results_list]
+        number = [len(found) for found in boxes]
+        alike = len({tuple(meta['img_shape'][:2]) for meta in batch_img_metas}) == 1
+        if rcnn_test_cfg is not None or rescale or not alike or not sum(number):
+            return super().predict_bbox(x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale)
+        image = torch.arange(len(boxes)).repeat_interleave(torch.tensor(number))
+        together = torch.cat(boxes)
+        rois = torch.cat([image[:, None].to(together.device), together], dim=1)
+        results = self._bbox_forward(x, rois)
+        (judged,) = self.bbox_head.predict_by_feat(
+            rois=(rois,),
+            cls_scores=(results['cls_score'],),
+            bbox_preds=(results['bbox_pred'],),
+            batch_img_metas=batch_img_metas[:1],
+            rcnn_test_cfg=None,
+        )
+        parts = zip(judged.bboxes.split(number), judged.scores.split(number), strict=True)
+        return [InstanceData(bboxes=found, scores=score) for found, score in parts]
 
     def _sampled(self, sample: SamplingResult, proposals: Tensor, true: InstanceData) -> Tensor:
         """Give the boxes of a sample, foreground first, as they were before their copies left the graph; (n, 4)."""

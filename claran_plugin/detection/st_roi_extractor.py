@@ -8,6 +8,8 @@ from mmengine.model import BaseModule
 from torch import Tensor
 from torch.nn import functional
 
+from claran_plugin.detection.groups import rank_within_group
+
 
 @MODELS.register_module()
 class STRoIExtractor(BaseModule):
@@ -126,19 +128,10 @@ def sample(features: Tensor, image: Tensor, grid: Tensor) -> Tensor:
     """
     # grid_sample wants one grid per map: the grids of a map are laid one below the other, maps with fewer are filled up
     batch, size = len(features), grid.shape[1]
-    rank = _rank_within_group(image, batch)
+    rank = rank_within_group(image, batch)
     per_image = int(rank.max()) + 1
     slots = grid.new_zeros(batch, per_image, *grid.shape[1:]).index_put((image, rank), grid)
     read = functional.grid_sample(
         features, slots.flatten(1, 2), mode='bilinear', padding_mode='border', align_corners=False
     )
     return read.unflatten(2, (per_image, size)).permute(0, 2, 1, 3, 4)[image, rank]
-
-
-def _rank_within_group(group: Tensor, n_groups: int) -> Tensor:
-    """Number the members of each group from 0, in order of appearance; (R,) from (R,)."""
-    order = torch.argsort(group, stable=True)
-    first = torch.cumsum(torch.bincount(group, minlength=n_groups), 0) - torch.bincount(group, minlength=n_groups)
-    rank = torch.empty_like(group)
-    rank[order] = torch.arange(len(group), device=group.device) - first[group[order]]
-    return rank

@@ -2,13 +2,14 @@
 
 0 done; 1 failed, with one line on stderr that names the file, the fault and the remedy; 2 wrong usage; 130 interrupted;
 141 whoever read the output, such as ``head``, wanted no more of it (as a shell tells of SIGPIPE).
-Anything but a fault in the input is a bug, and shows its traceback.
+Anything but a fault in the input, or a full disk under the output, is a bug, and shows its traceback.
 """
 
 import atexit
 import contextlib
 import gc
 import importlib
+import io
 import os
 import re
 import shlex
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         With code 2 where the usage is wrong, and 0 after ``--help`` and ``--version``.
     """
+    _ready_streams()
     argv = list(sys.argv[1:] if argv is None else argv)
     args = make_parser().parse_args(argv)
     args.command_line = shlex.join(['claran', *argv])
@@ -61,23 +63,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('claran: interrupted', file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        if not _unread():
+    except OSError:
+        fault = _fault_of_output()
+        if fault is None:
             raise
-        return 141
+        if isinstance(fault, BrokenPipeError):
+            return 141
+        print(f'claran: standard output: {fault.strerror}; send it elsewhere', file=sys.stderr)
+        return 1
     return 0
 
 
-def _unread() -> bool:
-    """Tell whether standard output has nobody who reads it; if so, what is left for it goes nowhere."""
+def _ready_streams() -> None:
+    """Let nothing that is printed fail for its letters or for a stream that is closed.
+
+    What is printed to a closed one goes nowhere. Left closed, its number would be the next opened file's, into which
+    libraries would then write their messages.
+    """
+    for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper) and mode == 'w' and stream.errors == 'strict':
+            stream.reconfigure(errors='backslashreplace')  # a file's name may have letters that a terminal lacks
+
+
+def _fault_of_output() -> OSError | None:
+    """Tell why standard output cannot be written to, if so; what is left for it then goes nowhere."""
     try:
         print(flush=True)  # what a failed print had is lost, so a flush alone may find nothing to write
-    except BrokenPipeError:
+    except OSError as err:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-        return True
-    return False
+        return err
+    return None
 
 
 @contextlib.contextmanager

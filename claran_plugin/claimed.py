@@ -54,13 +54,11 @@ UNIT_DISC = unit_disc_points()
 FARTHEST = 1.001 * float(np.linalg.norm(UNIT_DISC, axis=1).max())
 
 
-def flux_shares(components: Components, boxes: NDArray) -> NDArray:
-    """Give the share of each component's flux in each box, (n, d) from n components and boxes (d, 4)."""
-    return _shares(components.xy, np.linalg.cholesky(components.covariance), boxes)
+def flux_shares(xy: NDArray, roots: NDArray, boxes: NDArray) -> NDArray:
+    """Give the share of each component's flux in each box, (n, d).
 
-
-def _shares(xy: NDArray, roots: NDArray, boxes: NDArray) -> NDArray:
-    """Do what `flux_shares` does, from positions (n, 2) and the Cholesky factors (n, 2, 2) of the covariances."""
+    From the components' positions (n, 2), the Cholesky factors (n, 2, 2) of their covariances, and boxes (d, 4).
+    """
     reach = FARTHEST * np.linalg.norm(roots, axis=2)  # no point is farther from the middle, along each axis
     low, high = (xy - reach)[:, None], (xy + reach)[:, None]
     shares = np.all((low > boxes[:, :2]) & (high < boxes[:, 2:]), axis=-1).astype(float)
@@ -137,7 +135,7 @@ class Claiming:
 
     def claimed(self, local: NDArray, boxes: NDArray) -> list[Claimed]:
         """Find what each of some boxes (d, 4) claims of the components `local` (indices)."""
-        share = _shares(self.components.xy[local], self._roots[local], boxes).T
+        share = flux_shares(self.components.xy[local], self._roots[local], boxes).T
         numbers, own = np.unique(self._own[local], return_inverse=True)
         order = np.argsort(own, kind='stable')
         first = np.searchsorted(own[order], np.arange(len(numbers)))

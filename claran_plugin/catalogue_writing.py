@@ -171,50 +171,6 @@ def _duplicate(path: Path, copy: Path) -> None:
         shutil.copy2(path, copy)
 
 
-def write_tables(
-    components: Table,
-    sources: QTable,
-    folder: str | Path,
-    name: str,
-    *,
-    original: str | Path | None = None,
-    format: str = 'fits',
-    overwrite: bool = False,
-    provenance: Mapping[str, str] | None = None,
-) -> tuple[Path, Path]:
-    """Write ``NAME.components`` and ``NAME.sources``, both or none.
-
-    Parameters
-    ----------
-    components : Table
-        From `build_component_table`.
-    sources : QTable
-        From `build_source_table`.
-    folder, name
-        Where to, and the image's stem.
-    original : path, optional
-        The user's catalogue. Where it and the output are FITS, its bytes and header cards are carried over.
-    format : {'fits', 'votable', 'csv', 'ascii.ecsv'}
-    overwrite : bool
-    provenance : mapping, optional
-        Values of `PROVENANCE`.
-
-    Returns
-    -------
-    The paths of the two tables.
-
-    Raises
-    ------
-    InputError
-        Where a file exists and may not be overwritten, or cannot be written.
-    """
-    paths = output_paths(folder, name, format)
-    with atomic_outputs(paths, overwrite=overwrite) as (component_path, source_path):
-        write_component_table(components, component_path, original=original, format=format, provenance=provenance)
-        write_source_table(sources, source_path, format=format, provenance=provenance)
-    return paths
-
-
 def write_component_table(
     table: Table,
     path: str | Path,
@@ -223,7 +179,19 @@ def write_component_table(
     format: str = 'fits',
     provenance: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the component table to a path as it stands; see `write_tables`."""
+    """Write the component table to a path as it stands.
+
+    Parameters
+    ----------
+    table : Table
+        From `build_component_table`.
+    path : path
+    original : path, optional
+        The user's catalogue. Where it and the output are FITS, its bytes and header cards are carried over.
+    format : {'fits', 'votable', 'csv', 'ascii.ecsv'}
+    provenance : mapping, optional
+        Values of `PROVENANCE`.
+    """
     if format != 'fits':
         _write_with_astropy(table, path, format, provenance)
     elif original is not None and is_fits(original) and (place := _binary_table(original)) is not None:
@@ -270,7 +238,7 @@ def _in_ascii(table: Table, path: Path | str) -> Table:
 def write_source_table(
     table: QTable, path: str | Path, *, format: str = 'fits', provenance: Mapping[str, str] | None = None
 ) -> None:
-    """Write the source table to a path as it stands; see `write_tables`."""
+    """Write the source table, from `build_source_table`, to a path as it stands; see `write_component_table`."""
     if format != 'fits':
         _write_with_astropy(table, path, format, _without_frame(provenance))
         return

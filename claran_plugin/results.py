@@ -35,7 +35,7 @@ def write_result(
     name : str
         The picture's title.
     original : path
-        The user's catalogue; see `catalogue_writing.write_tables`.
+        The user's catalogue; see `catalogue_writing.write_component_table`.
     format : str
     overwrite : bool
     provenance : mapping, optional

@@ -1,0 +1,45 @@
+"""Subjects that are close on the sky share a fold."""
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packed_subjects import labelled
+
+from claran_plugin.datasets.training_data import N_FOLDS, fold_numbers, subject_position
+
+__all__ = ['labelled']  # fixtures
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1))
+def test_close_subjects_share_a_fold(seed):
+    rng = np.random.default_rng(seed)
+    ra, dec = rng.normal(0, 0.4, 40) % 360, rng.normal(20, 0.4, 40)  # around the break at 0/360
+    sky = SkyCoord(ra, dec, unit='deg')
+    fold = fold_numbers(sky)
+    assert set(fold) <= set(range(N_FOLDS))
+    near = sky[:, None].separation(sky[None]) < 10 * u.arcmin
+    assert (fold[:, None] == fold[None])[near].all()
+    np.testing.assert_array_equal(fold, fold_numbers(sky))
+
+
+def test_a_chain_of_subjects_shares_a_fold():
+    sky = SkyCoord(np.arange(20) * 0.15, np.zeros(20), unit='deg')
+    order = np.random.default_rng(0).permutation(20)
+    assert len(set(fold_numbers(sky[order]))) == 1
+
+
+def test_folds_are_of_similar_size():
+    rng = np.random.default_rng(0)
+    fold = fold_numbers(SkyCoord(rng.uniform(0, 360, 200), rng.uniform(-60, 60, 200), unit='deg'))
+    assert np.bincount(fold, minlength=N_FOLDS).min() >= 35
+
+
+def test_overlapping_real_subjects_share_a_fold(labelled):
+    sky = SkyCoord([subject_position(s.name) for s in labelled])
+    fold = np.array([s.fold for s in labelled])
+    near = sky[:, None].separation(sky[None]) < 5 * u.arcmin
+    assert (fold[:, None] == fold[None])[near].all()
+    assert np.bincount(fold, minlength=N_FOLDS).min() >= 15

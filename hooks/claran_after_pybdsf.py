@@ -15,10 +15,10 @@ from claran_plugin.catalogue_writing import atomic_outputs
 from claran_plugin.commands.association_options import add_about_image
 from claran_plugin.commands.options import add_detector, add_views, pybdsf_option
 from claran_plugin.components import Kind, run_pybdsf, write_pybdsf_catalogue
-from claran_plugin.errors import InputError
 from claran_plugin.hooks.op_claran import OpClaran
 from claran_plugin.images import read_image
 from claran_plugin.models import DETECTOR
+from claran_plugin.outcome import exit_code
 
 FORMATS: dict[str, tuple[Kind, ...]] = {
     'fits': ('srl', 'gaul'),
@@ -64,31 +64,35 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None, *, associate: Callable[..., Any] | None = None) -> int:
-    """Run the script; 0 done, 1 failed with one line on stderr, 2 wrong usage.
+    """Run the script.
 
     `associate` is handed to `OpClaran`.
+
+    Returns
+    -------
+    int, the exit code, see `outcome`
     """
     args = make_parser().parse_args(arguments)
+    return exit_code('claran_after_pybdsf', lambda: run(args, associate))
+
+
+def run(args: argparse.Namespace, associate: Callable[..., Any] | None) -> None:
+    """Run PyBDSF and the association, and list the files that PyBDSF has written."""
     wanted: list[tuple[Kind, str]] = [
         (kind, form) for form in args.formats for kind in FORMATS[form] if kind in args.lists or len(FORMATS[form]) == 1
     ]
     options = {name: getattr(args, name) for name in ('infrared', *DETECTOR)}
-    try:
-        paths = [Path(f'{args.catalogue_out}.{kind}.{form}') for kind, form in wanted]
-        with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
-            if associate is None:  # its faults are told before PyBDSF's time is spent
-                Associator(infrared=args.infrared is not None, **{name: options[name] for name in DETECTOR})
-            image = read_image(args.image, beam=args.beam, frequency=args.frequency, survey=args.survey)
-            img = run_pybdsf(image, **dict(args.pybdsf))
-            OpClaran(associate=associate, **options)(img)
-            for (kind, form), path in zip(wanted, temporary, strict=True):
-                write_pybdsf_catalogue(img, path, kind, form)
-    except InputError as err:
-        print(f'claran_after_pybdsf: {err}', file=sys.stderr)
-        return 1
+    paths = [Path(f'{args.catalogue_out}.{kind}.{form}') for kind, form in wanted]
+    with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
+        if associate is None:  # its faults are told before PyBDSF's time is spent
+            Associator(infrared=args.infrared is not None, **{name: options[name] for name in DETECTOR})
+        image = read_image(args.image, beam=args.beam, frequency=args.frequency, survey=args.survey)
+        img = run_pybdsf(image, **dict(args.pybdsf))
+        OpClaran(associate=associate, **options)(img)
+        for (kind, form), path in zip(wanted, temporary, strict=True):
+            write_pybdsf_catalogue(img, path, kind, form)
     for path in paths:
         print(path)
-    return 0
 
 
 if __name__ == '__main__':

@@ -2,8 +2,8 @@
 
 import warnings
 
-from claran_plugin.cli import _warnings_in_one_line
 from claran_plugin.errors import InputWarning
+from claran_plugin.outcome import warnings_in_one_line
 
 
 def warn(*texts):
@@ -12,14 +12,14 @@ def warn(*texts):
 
 
 def test_each_is_one_line_and_told_once(capsys):
-    with _warnings_in_one_line():
+    with warnings_in_one_line('claran'):
         warn('a.fits: odd\nthing', 'a.fits: odd\nthing', 'b.fits: another')
         warnings.warn('of a library', UserWarning, stacklevel=2)
     assert capsys.readouterr().err == 'claran: warning: a.fits: odd thing\nclaran: warning: b.fits: another\n'
 
 
 def test_of_many_that_are_alike_few_are_told(capsys):
-    with _warnings_in_one_line():
+    with warnings_in_one_line('claran'):
         warn(*(f'field_{k}.fits: {k + 2} of its {2.5 * k} components are narrow' for k in range(10)), 'x.fits: other')
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 5
@@ -30,7 +30,7 @@ def test_of_many_that_are_alike_few_are_told(capsys):
 
 def test_a_failure_tells_them_too(capsys):
     try:
-        with _warnings_in_one_line():
+        with warnings_in_one_line('claran'):
             warn(*(f'{k}.fits: odd' for k in range(4)))
             raise KeyError
     except KeyError:

@@ -16,6 +16,17 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 MAPPED = {'claran_plugin.hooks': 'hooks', 'claran_plugin.configs': 'mmdet_configs'}
 CODE = ('claran_plugin', *MAPPED.values())
+LEFT = (
+    'claran_plugin/weights/mine.pth~',
+    'claran_plugin/weights/.DS_Store',
+    'hooks/.op_claran.py.swp',
+    'mmdet_configs/claran_compact.py~',
+    'tests/.hypothesis/constants',
+    'tests/__pycache__/conftest.pyc',
+    'tests/field.fits.pybdsf.log',
+    'docs/.ipynb_checkpoints/columns.md',
+)
+"""Files that runs, editors and desktops leave."""
 
 IMPORT_SKY_SIDE = """
 import importlib, json, pkgutil, sys
@@ -68,13 +79,23 @@ def source_files(folder: Path, pattern: str = '*') -> set[str]:
 
 
 @pytest.fixture(scope='module')
-def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Build a wheel from a copy of the source, and return the names of the files in it."""
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the source, and leave in it what runs, editors and desktops leave."""
     source = tmp_path_factory.mktemp('source')
     for name in CODE:
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('setup.cfg', 'pyproject.toml', 'LICENSE', 'MANIFEST.in'):
-        shutil.copy(REPOSITORY / name, source / name)
+    for name in ('setup.cfg', 'pyproject.toml', 'LICENSE', 'MANIFEST.in', 'tests/conftest.py', '.ci/run', *LEFT):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        if name in LEFT:
+            (source / name).touch()
+        else:
+            shutil.copy(REPOSITORY / name, source / name)
+    return source
+
+
+@pytest.fixture(scope='module')
+def wheel_names(source: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Build a wheel from a copy of the source, and return the names of the files in it."""
     target = tmp_path_factory.mktemp('wheel')
     command = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '--no-index']
     done = subprocess.run(
@@ -121,6 +142,18 @@ def test_wheel_has_every_module_config_and_weight(wheel_names: set[str]) -> None
 def test_wheel_has_nothing_else(wheel_names: set[str]) -> None:
     assert {name.split('/')[0].split('-')[0] for name in wheel_names} == {'claran_plugin'}
     assert not [name for name in wheel_names if '__pycache__' in name]
+    assert not {Path(name).name for name in wheel_names} & {Path(name).name for name in LEFT}
+
+
+def test_source_distribution_has_nothing_that_was_left(source: Path) -> None:
+    command = [sys.executable, '-c', 'import setuptools; setuptools.setup()', '--quiet', 'egg_info']
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    names = set((source / 'claran_plugin.egg-info' / 'SOURCES.txt').read_text(encoding='utf-8').splitlines())
+    assert not names & set(LEFT)
+    expected = {'.ci/run', 'tests/conftest.py', 'MANIFEST.in'}
+    expected |= {f'claran_plugin/weights/{name}' for name in source_files(REPOSITORY / 'claran_plugin' / 'weights')}
+    assert expected <= names
 
 
 def test_no_file_names_a_place_on_one_machine() -> None:

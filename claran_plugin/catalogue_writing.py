@@ -126,6 +126,11 @@ def atomic_outputs(paths: Sequence[str | Path], *, overwrite: bool = False) -> I
         raise
 
 
+def _lasting_name(path: str | Path) -> str:
+    """Give the name that a file of `atomic_outputs` is going to have."""
+    return re.sub(r'^\.\d+-', '', Path(path).name)
+
+
 def remove_leftovers(paths: Iterable[str | Path]) -> None:
     """Remove what `atomic_outputs` left beside output files when it was killed; nobody may be writing them now."""
     names = {(Path(path).parent, Path(path).name) for path in paths}
@@ -203,11 +208,42 @@ def write_component_table(
         _describe(header, COMPONENT_COLUMNS, provenance)
         write_extended(path, before, header, after)
     else:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', fits.verify.VerifyWarning)  # long keys of a text file's meta
-            hdu = fits.table_to_hdu(_in_ascii(_undescribed(table), path))
+        hdu = _plain_table_hdu(_in_ascii(_undescribed(table), path))
         _describe(hdu.header, COMPONENT_COLUMNS, provenance)
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+
+
+def _plain_table_hdu(table: Table) -> fits.BinTableHDU:
+    """Make a binary table of one that was not FITS; a unit that FITS does not know stands there as its text."""
+    units: dict[int, str] = {}
+    for place, name in enumerate(table.colnames, start=1):
+        unit = getattr(table[name], 'unit', None)
+        if unit is not None and not _is_fits_unit(unit):
+            units[place] = str(unit)
+            table[name].unit = None
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', fits.verify.VerifyWarning)  # long keys of a text file's meta
+        try:
+            hdu = fits.table_to_hdu(table)
+        except (AssertionError, TypeError, ValueError) as err:  # such as positions in one column, a name of 80 letters
+            fault = ' '.join(str(err).split())
+            raise InputError(
+                f'the catalogue cannot be written as fits ({fault}); choose --format ascii.ecsv, or change that column'
+            ) from err
+    for place, text in units.items():
+        hdu.header.insert(f'TFORM{place}', (f'TUNIT{place}', _escaped(text)), after=True)
+    return hdu
+
+
+def _is_fits_unit(unit: u.UnitBase) -> bool:
+    """Tell whether FITS can hold a unit, which it cannot of hour angles and of multiples such as half a mJy."""
+    try:
+        unit.to_string('fits')
+    except u.UnitScaleError:
+        return False
+    except ValueError:  # magnitudes and the like, which astropy writes as text itself
+        pass
+    return True
 
 
 def _binary_table(path: str | Path) -> int | None:
@@ -225,14 +261,21 @@ def _in_ascii(table: Table, path: Path | str) -> Table:
         escaped = np.char.encode(np.asarray(texts[name]), 'ascii', 'backslashreplace').astype(str)
         mask = getattr(texts[name], 'mask', None)
         table[name] = Column(escaped) if mask is None else MaskedColumn(escaped, mask=mask)
+    for name in [name for name in table.colnames if not name.isascii()]:
+        table.rename_column(name, _escaped(name))
+        odd = sorted({*odd, name})
     if odd:
         warnings.warn(
-            f'{Path(path).name}: FITS holds ASCII only: escapes stand for other letters in {", ".join(odd)}; '
+            f'{_lasting_name(path)}: FITS holds ASCII only: escapes stand for other letters in {", ".join(odd)}; '
             'choose another --format to keep them',
             InputWarning,
             stacklevel=3,
         )
     return table
+
+
+def _escaped(text: str) -> str:
+    return text.encode('ascii', 'backslashreplace').decode()
 
 
 def write_source_table(
@@ -284,7 +327,7 @@ def _describe(header: fits.Header, specs: Sequence[ColumnSpec], provenance: Mapp
         value = (provenance or {}).get(key)
         if value is None:
             continue
-        value = str(value).encode('ascii', 'backslashreplace').decode()
+        value = _escaped(str(value))
         if key != 'CLCMD' and len(value) + len(comment) < 60:
             header[key] = (value, comment)
         elif key != 'CLCMD' and len(value) < 66:

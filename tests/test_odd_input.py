@@ -316,6 +316,33 @@ def test_a_table_of_text_in_fits(field, tmp_path):
     assert written['Assoc'].tolist() == [2, 2, 1, 1, 1, 1, 1]
 
 
+def test_units_and_names_that_fits_does_not_have(field, tmp_path, capsys):
+    table = catalogue_of(field)
+    table['RA'] = table['RA'] / 15
+    table['RA'].unit = u.hourangle
+    table['Fl\u00e4che'] = np.arange(7.0)
+    table['Fl\u00e4che'].unit = u.Unit('0.5 mJy')
+    table.write(tmp_path / 'hours.ecsv')
+    assert main(['associate', str(field), str(tmp_path / 'hours.ecsv'), '-o', str(tmp_path / 'out'), '--quiet']) == 0
+    assert ' field.components.fits: FITS holds ASCII only' in capsys.readouterr().err
+    with fits.open(tmp_path / 'out' / 'field.components.fits') as hdus:
+        columns = hdus[1].columns
+    assert columns['RA'].unit == 'hourangle'
+    assert columns['Fl\\xe4che'].unit == '0.5 mJy'
+    np.testing.assert_array_equal(Table.read(tmp_path / 'out' / 'field.components.fits')['RA'], table['RA'])
+
+
+def test_columns_that_fits_cannot_hold(field, tmp_path, capsys):
+    table = catalogue_of(field)
+    table['Place'] = SkyCoord(table['RA'], table['DEC'], unit='deg')
+    table.write(tmp_path / 'places.ecsv')
+    command = ['associate', str(field), str(tmp_path / 'places.ecsv'), '-o', str(tmp_path / 'out'), '--quiet']
+    assert main(command) == 1
+    assert 'Place' in (told := capsys.readouterr().err)
+    assert 'choose --format ascii.ecsv' in told
+    assert main([*command, '--format', 'ascii.ecsv']) == 0
+
+
 def test_letters_beyond_ascii(tmp_path, capsys):
     image = write_field(tmp_path / 'Feld ü $x^{2$ 100%.fits')
     table = catalogue_of(image)

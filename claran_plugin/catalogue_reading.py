@@ -1,6 +1,8 @@
 """Component catalogues on disk: the user's table as it is, and the standard component table made from it."""
 
+import contextlib
 import gzip
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +42,7 @@ PYBDSF_MARKS = {'E_RA', 'Isl_id', 'S_Code'}
 """Columns by which PyBDSF's own tables are known; their units are deg and Jy."""
 ASSUMED = 'Assumed units'
 """In the standard table's ``meta``: of each column whose unit is not stated, its name in the catalogue and the unit."""
+_SEXAGESIMAL = re.compile(r'\d[:h\s]', re.IGNORECASE)
 EXPECTED = 'expected RA, DEC and Total_flux or Peak_flux, as in a PyBDSF srl or gaul table'
 
 
@@ -339,20 +342,34 @@ def _unit_of(column: Any) -> u.UnitBase | None:
 
 
 def _positions(ra: Any, dec: Any, path: str | Path) -> NDArray:
-    """Give positions in deg, (n, 2); sexagesimal text is hours and degrees."""
+    """Give positions in deg, (n, 2); sexagesimal text is hours and degrees, text of plain numbers is degrees."""
     if np.asarray(ra).dtype.kind in 'US':
-        try:
-            sky = SkyCoord(list(text_values(ra)), list(text_values(dec)), unit=(u.hourangle, u.deg))
-        except ValueError as err:
-            raise InputError(f'{path}: positions are text but not hh:mm:ss dd:mm:ss; give them in degrees') from err
-        return np.transpose([sky.ra.deg, sky.dec.deg])
-    deg = np.transpose([_values(column, u.deg, u.deg, path, quiet=True) for column in (ra, dec)])
+        deg = _positions_of_text(text_values(ra), text_values(dec), path)
+    else:
+        deg = np.transpose([_values(column, u.deg, u.deg, path, quiet=True) for column in (ra, dec)])
     bad = np.flatnonzero(~np.isfinite(deg).all(axis=1) | (np.abs(deg[:, 1]) > 90))
     if bad.size:
         rows = ', '.join(map(str, bad[:5])) + (', ...' if bad.size > 5 else '')
         raise InputError(
             f'{path}: no valid position in {bad.size} rows (row {rows}, counted from 0); remove or repair them'
         )
+    return deg
+
+
+def _positions_of_text(ra: NDArray, dec: NDArray, path: str | Path) -> NDArray:
+    """Give positions in deg, (n, 2); NaN where they are blank, or neither sexagesimal nor a number."""
+    deg = np.full((len(ra), 2), np.nan)
+    if any(map(_SEXAGESIMAL.search, ra.tolist())):
+        known = (ra != '') & (dec != '')
+        try:
+            sky = SkyCoord(ra[known].tolist(), dec[known].tolist(), unit=(u.hourangle, u.deg))
+        except ValueError as err:
+            raise InputError(f'{path}: positions are text but not hh:mm:ss dd:mm:ss; give them in degrees') from err
+        deg[known] = np.transpose([sky.ra.deg, sky.dec.deg])
+        return deg
+    for row, pair in enumerate(zip(ra.tolist(), dec.tolist(), strict=True)):
+        with contextlib.suppress(ValueError):
+            deg[row] = [float(text) for text in pair]
     return deg
 
 

@@ -261,6 +261,22 @@ def test_sexagesimal_positions_and_masked_fluxes():
     np.testing.assert_array_equal(table['Total_flux'].value, [1, np.nan])
 
 
+def test_positions_that_are_text_of_plain_numbers_are_degrees(tmp_path):
+    table = standardise(Table({'RA': ['10.5', ' 350.25'], 'DEC': ['-0.5', '+1e1'], 'Total_flux': [1.0, 2.0] * u.Jy}))
+    np.testing.assert_array_equal(table['RA'].value, [10.5, 350.25])
+    np.testing.assert_array_equal(table['DEC'].value, [-0.5, 10])
+    path = tmp_path / 'gap.csv'
+    path.write_text('RA,DEC,Total_flux\n10.5,20,0.5\nnull,21,0.6\n')
+    with pytest.raises(InputError, match=r'no valid position in 1 rows \(row 1,'):
+        standardise(read_catalogue(path), path)
+
+
+def test_a_blank_among_sexagesimal_positions_is_told_by_its_row():
+    table = Table({'RA': ['00 00 01', '', '00h00m03s'], 'DEC': ['-00 30 00', '1:0:0', '2:0:0'], 'Flux': [1.0] * 3})
+    with pytest.raises(InputError, match=r'no valid position in 1 rows \(row 1,'):
+        standardise(table)
+
+
 def test_negative_ids_and_every_row_are_kept():
     columns = {name: np.arange(-1.0, 2) for name in pybdsf_columns('srl')}
     table = Table({**columns, 'Source_id': [-1, 0, 0], 'Isl_id': [-1, 0, 0], 'S_Code': ['S', 'C', 'M']})

@@ -38,7 +38,7 @@ def is_icrs(wcs: WCS) -> bool:
 
 
 def check_frame(wcs: WCS, name: str) -> None:
-    """Raise InputError where an image's world coordinates are neither equatorial nor Galactic.
+    """Raise InputError where an image's world coordinates are neither equatorial nor Galactic, or the wrong way round.
 
     Of others, ecliptic ones for example, astropy takes some for ICRS. A RADESYS that is meant for one is corrected.
     """
@@ -49,6 +49,11 @@ def check_frame(wcs: WCS, name: str) -> None:
         raise InputError(
             f'{name}: world coordinates in a frame that is not known here ({kinds}): '
             'bring the image to right ascension and declination, or to Galactic coordinates'
+        )
+    if wcs.wcs.lng > wcs.wcs.lat:
+        kinds = ', '.join(str(kind) for kind in wcs.wcs.ctype)
+        raise InputError(
+            f'{name}: its axes are the wrong way round ({kinds}): transpose it, so that longitude is first'
         )
     try:
         wcs_to_celestial_frame(wcs)

@@ -60,6 +60,15 @@ def test_other_frames_are_refused(tmp_path, kind):
         read_image(path)
 
 
+def test_an_image_whose_first_axis_is_declination_is_refused(tmp_path):
+    path = tmp_path / 'odd.fits'  # right ascension and declination alike, so that either way the field is on the image
+    write_field(path, sky=(12.6, 12.6), header=dict(CTYPE1='DEC--SIN', CTYPE2='RA---SIN'))
+    with pytest.raises(
+        InputError, match=r'odd.fits: its axes are the wrong way round \(DEC--SIN, RA---SIN\): transpose'
+    ):
+        read_image(path)
+
+
 @pytest.mark.parametrize('name', CARDS)
 def test_pixels_and_back(name, image):
     wcs = image(name).wcs

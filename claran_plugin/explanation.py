@@ -214,6 +214,11 @@ def _rows(rows: Iterable[int]) -> str:
     return f'row{"s" if len(listed) > 1 else ""} {", ".join(map(str, listed))}'
 
 
+def _rounded(arcsec: float) -> str:
+    """Round a length: to an arcsec, small ones to two digits."""
+    return f'{arcsec:.0f}' if arcsec >= 3 else f'{arcsec:.2g}'
+
+
 def _told(row: Mapping) -> str:
     """Tell about one set."""
     evidence = f'evidence {float(row["Evidence"]):+.2f}'
@@ -231,6 +236,6 @@ def _told(row: Mapping) -> str:
     width, height = (u.Quantity(row[name]).to_value('arcsec') for name in ('Box_Width', 'Box_Height'))
     return (
         f'{evidence}; the detector gives it {float(row["Probability"]):.2f}, likeliest {likeliest}; found in '
-        f'{int(row["N_Found"])} of {int(row["N_Shown"])} views{where}, box {width:.0f}" x {height:.0f}"'
+        f'{int(row["N_Found"])} of {int(row["N_Shown"])} views{where}, box {_rounded(width)}" x {_rounded(height)}"'
         + (f', {certainty:+.2f} for what the box cuts or leaves out' if certainty < -0.1 else '')
     )

@@ -58,7 +58,7 @@ HOST = '#007a3d'
 HOURS = ('\u02b0', '\u1d50', '\u02e2')
 """Raised h, m and s as letters of their own: as mathematics, the first picture would wait for matplotlib's parser."""
 SCALE_BARS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000)
-"""Possible lengths of the scale bar, arcsec."""
+"""Possible lengths of the scale bar, arcsec; of smaller ones 1, 2 and 5 times a power of ten."""
 
 
 class Layer(NamedTuple):
@@ -300,11 +300,22 @@ def _name_axes(axis: WCSAxes, shape: tuple[int, ...]) -> None:
             coordinate.set_separator(HOURS)
     axis.coords.grid(color='black', alpha=0.06, linewidth=0.5)
     side_arcsec = nx * np.sqrt(axis.wcs.proj_plane_pixel_area().to_value(u.arcsec**2))
-    length = max((bar for bar in SCALE_BARS if bar < 0.22 * side_arcsec), default=SCALE_BARS[0])
-    text = f'{length}"' if length < 60 else f"{length // 60}'" if length < 3600 else f'{length // 3600}°'
+    length, text = _scale_bar(side_arcsec)
     add_scalebar(
         axis, length * u.arcsec, label=text, corner='bottom right', frame=True, color=CONTOUR, size_vertical=0, pad=0.3
     )
+
+
+def _scale_bar(side_arcsec: float) -> tuple[float, str]:
+    """Choose the scale bar of an image of some width: the longest that is below a fifth of it or so, and its label."""
+    most = 0.22 * side_arcsec
+    fitting = [bar for bar in SCALE_BARS if bar < most]
+    if not fitting:
+        unit = 10 ** np.floor(np.log10(most))
+        length = float(max(number * unit for number in (1, 2, 5) if number * unit <= most))
+        return length, f'{1000 * length:.3g} mas'
+    length = fitting[-1]
+    return length, f'{length}"' if length < 60 else f"{length // 60}'" if length < 3600 else f'{length // 3600}°'
 
 
 def _title(association: Association, rms_jy: float) -> str:
@@ -312,5 +323,5 @@ def _title(association: Association, rms_jy: float) -> str:
     counts = (
         f'{len(association.components)} components in {len(association.sources)} sources, {n_several} of more than one'
     )
-    noise = f'contour at {COMPONENT_SIGMA:.1f} x {1e6 * rms_jy:.3g} µJy/beam'
-    return f'{counts}; {noise}'
+    noise = f'{1e6 * rms_jy:.3g} µJy' if rms_jy < 0.9995e-3 else f'{1e3 * rms_jy:.3g} mJy'
+    return f'{counts}; contour at {COMPONENT_SIGMA:.1f} x {noise}/beam'

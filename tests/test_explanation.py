@@ -13,7 +13,7 @@ from claran_plugin.claims import log_odds
 from claran_plugin.cli import main
 from claran_plugin.components import run_pybdsf, write_pybdsf_catalogue
 from claran_plugin.errors import InputError
-from claran_plugin.explanation import explain
+from claran_plugin.explanation import _rounded, explain
 from claran_plugin.images import read_image
 
 
@@ -126,3 +126,7 @@ def test_faults_are_told(output, tmp_path, capsys):
         explain(tmp_path / 'empty', 'x')
     assert main(['explain', str(tmp_path / 'missing'), 'x']) == 1
     assert 'no such folder' in capsys.readouterr().err
+
+
+def test_small_boxes_are_told_in_parts_of_an_arcsecond():
+    assert [_rounded(length) for length in (0.0103, 1.26, 4.8, 103.4)] == ['0.01', '1.3', '5', '103']

@@ -7,6 +7,7 @@ import pytest
 from astropy.nddata import CCDData
 from astropy.table import Table
 from astropy.visualization import ImageNormalize
+from astropy.visualization.wcsaxes import WCSAxes
 from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from claran_plugin.components import from_pybdsf, run_pybdsf
 from claran_plugin.images import read_image
 from claran_plugin.label_placing import place_labels
 from claran_plugin.pipeline import associate
-from claran_plugin.plotting import COLOURS, CROWDED, GROUND, LONGEST_SIDE_PIX, MUTED, _draw_pixels, overlay
+from claran_plugin.plotting import COLOURS, CROWDED, GROUND, LONGEST_SIDE_PIX, MUTED, _draw_pixels, _scale_bar, overlay
 
 
 @pytest.fixture(scope='module')
@@ -141,6 +142,33 @@ def test_the_titles_of_a_narrow_image_are_not_cut(radio, tmp_path):
     picture = draw(associate(strip, empty, associator=KnownAssociator()), tmp_path / 'a.png', title='a strip')
     assert picture[:, -4:].min() > 200
     assert picture[:4].min() > 200
+
+
+@pytest.mark.parametrize(
+    ('side', 'length', 'text'),
+    [
+        (5e-3, 1e-3, '1 mas'),
+        (0.054, 0.01, '10 mas'),
+        (3.0, 0.5, '500 mas'),
+        (5.0, 1, '1"'),
+        (540, 60, "1'"),
+        (2e4, 3600, '1°'),
+    ],
+)
+def test_the_scale_bar_fits_into_the_image(side, length, text):
+    assert _scale_bar(side) == (pytest.approx(length), text)
+
+
+def test_noise_above_a_millijansky_is_told_in_mjy(radio, tmp_path, monkeypatch):
+    empty = Table(names=('RA', 'DEC', 'Total_flux'))
+    titles = []
+    monkeypatch.setattr(WCSAxes, 'set_title', lambda self, text, **_: titles.append(' '.join(text.split())))
+    for scale in (1, 1000):
+        bright = CCDData(radio.data * scale, unit=radio.unit, wcs=radio.wcs, meta=radio.meta)
+        draw(associate(bright, empty, associator=KnownAssociator()), tmp_path / f'{scale}.png')
+    noise = [title.split('contour at 5.2 x ')[1] for title in titles]
+    assert noise[0].endswith(' µJy/beam')
+    assert noise[1] == noise[0].replace('µ', 'm')
 
 
 def test_infrared_in_tiny_units_is_seen(radio, components, tmp_path):

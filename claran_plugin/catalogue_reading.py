@@ -218,7 +218,7 @@ def assumed_units(table: Table) -> dict[str, tuple[str, u.UnitBase]]:
     return {
         standard: (name, units[standard])
         for standard, name in names.items()
-        if name is not None and table[name].dtype.kind in 'iuf' and _unit_of(table[name]) is None
+        if name is not None and table[name].dtype.kind in 'iuf' and unit_of(table[name]) is None
     }
 
 
@@ -265,7 +265,7 @@ def standardise(table: Table, path: str | Path = 'catalogue') -> QTable:
     def errors(standard: str, unit: u.Unit) -> NDArray:
         """Errors that are of use but not needed: unknown where their unit is not stated, or a foreign one."""
         name = found[standard]
-        own = _unit_of(table[name]) if name is not None else None
+        own = unit_of(table[name]) if name is not None else None
         if not of_pybdsf and (own is None or u.get_physical_type(own) != u.get_physical_type(unit)):
             return np.full(n, np.nan)
         return _positive(values(standard, unit, unit))
@@ -313,7 +313,7 @@ def _positive(values: NDArray) -> NDArray:
 def _values(column: Any, unit: u.Unit, default: u.Unit, path: str | Path, *, quiet: bool) -> NDArray:
     """Give a column as floats in a unit; blank and infinite values become NaN, one without unit has the default one."""
     name = column.info.name
-    own = _unit_of(column)
+    own = unit_of(column)
     if own is None:
         if not quiet and default in (u.Jy, u.Jy / u.beam):
             warnings.warn(f'{path}: column {name} has no unit, {default} is assumed', InputWarning, stacklevel=4)
@@ -330,7 +330,8 @@ def _values(column: Any, unit: u.Unit, default: u.Unit, path: str | Path, *, qui
     return np.where(np.isfinite(numbers), numbers * factor, np.nan)
 
 
-def _unit_of(column: Any) -> u.UnitBase | None:
+def unit_of(column: Any) -> u.UnitBase | None:
+    """Give a column's unit, also where another program has written it in its own way; None where it has none."""
     own = getattr(column, 'unit', None)
     if own is None or own == u.dimensionless_unscaled:
         return None

@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -310,6 +311,27 @@ def test_parts_have_the_same_columns(tmp_path):
     assert whole['Image_of_catalogue'].tolist() == ['', '', 'mine', 'yours', '', '']
     assert whole['Image'].tolist() == ['0', '0', '1', '1', '2', '2']
     assert np.isnan(whole['Total_flux']).sum() == 3
+
+
+def test_units_as_other_programs_write_them(tmp_path):
+    (tmp_path / 'per_image').mkdir()
+    spellings = [('deg', 'Jy/beam'), ('degrees', 'mJy/bm'), ('hourangle', 'JY/BEAM')]
+    for number, (angle, peak) in enumerate(spellings):
+        ra = 1.0 if angle == 'hourangle' else 15.0
+        columns = dict(RA=[ra], DEC=[0.0], Total_flux=[2.0], Peak_flux=[1.0], Assoc_id=[0], Assoc_Prob=[1.0])
+        made = fits.table_to_hdu(Table(columns))
+        made.header.update(TUNIT1=angle, TUNIT2='deg', TUNIT3='Jy', TUNIT4=peak)
+        made.writeto(tmp_path / 'per_image' / f'{number}.components.fits')
+        Table(dict(RA=[15.0], DEC=[0.0], Assoc_id=[0], Morph_Flag=[0])).write(
+            tmp_path / 'per_image' / f'{number}.sources.fits'
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', InputWarning)
+        merge(tmp_path, [row_of(str(number), 10.0 * number) for number in range(3)])
+    parts = [Table.read(path) for path in sorted((tmp_path / 'components.parquet').iterdir())]
+    assert [part['RA'][0] for part in parts] == pytest.approx([15, 15, 15])
+    assert [part['Peak_flux'][0] for part in parts] == pytest.approx([1, 1e-3, 1])
+    assert {str(part['RA'].unit) for part in parts} == {'deg'}
 
 
 @pytest.mark.parametrize(('in_memory', 'reads'), [(100, 2 * 6), (4, 2 * (6 + 4)), (0, 2 * (6 + 6))])

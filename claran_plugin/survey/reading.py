@@ -10,7 +10,7 @@ from astropy.io import fits
 from astropy.table import Column, Table
 
 from claran_plugin.catalogue import own_name
-from claran_plugin.catalogue_reading import assumed_units, position_columns, sky_positions, table_hdu
+from claran_plugin.catalogue_reading import assumed_units, position_columns, sky_positions, table_hdu, unit_of
 from claran_plugin.catalogue_writing import FRAME_CARD
 from claran_plugin.celestial import turn_of_north, turned_errors
 
@@ -23,7 +23,10 @@ IMAGE = 'Image'
 
 
 def read_table(path: Path) -> Table:
-    """Read a table without masks: what is missing in a column of integers makes it one of floats with NaN."""
+    """Read a table without masks: what is missing in a column of integers makes it one of floats with NaN.
+
+    Units that astropy does not recognise, such as ``degrees`` and ``mJy/bm``, are understood as in catalogues.
+    """
     with fits.open(path) as hdus:
         number = table_hdu(hdus, path)
     table = Table.read(path, hdu=number, mask_invalid=False)
@@ -34,6 +37,8 @@ def read_table(path: Path) -> Table:
             as_float = column.dtype.kind in 'biu' and column.mask.any()
             plain = column.astype(float).filled(np.nan) if as_float else np.asarray(column)
             table[name] = Column(plain, unit=column.unit, description=column.description, meta=column.meta)
+        if isinstance(column.unit, u.UnrecognizedUnit):
+            table[name].unit = unit_of(column)
     if IMAGE in table.colnames:  # of the user's catalogue
         table.rename_column(IMAGE, own_name(IMAGE))
     return table

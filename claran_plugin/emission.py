@@ -30,8 +30,8 @@ class Emission(NamedTuple):
         Sum of the pixels, Jy/beam.
     mean : (L, 2) array
         Position (x, y), weighted by brightness.
-    variance : (L, 2) array
-        Of x and of y, likewise.
+    covariance : (L, 2, 2) array
+        Of x and y, likewise.
     near : list of n sets of int
         Islands near each of the positions asked for.
     """
@@ -42,7 +42,7 @@ class Emission(NamedTuple):
     brightest: NDArray
     total: NDArray
     mean: NDArray
-    variance: NDArray
+    covariance: NDArray
     near: list[set[int]]
 
 
@@ -128,7 +128,7 @@ def _measure(sky: Sky, snr: NDArray, labels: NDArray, n: int, window: Window) ->
     x, y = x + xs.start, y + ys.start
     first = np.full(n, np.iinfo(np.int64).max)
     np.minimum.at(first, own, y * sky.radio.shape[1] + x)
-    moments = (np.ones(len(x)), x, y, x.astype(float) ** 2, y.astype(float) ** 2)
+    moments = (np.ones(len(x)), x, y, x.astype(float) ** 2, x.astype(float) * y, y.astype(float) ** 2)
     sums = np.stack([np.bincount(own, data * moment, n) for moment in moments], axis=-1)
     return _Measured(bounds, np.bincount(own, minlength=n), peak, brightest, sums, first)
 
@@ -164,7 +164,7 @@ def _joined(parts: list[_Measured], seams: NDArray, near: list[set[int]], least_
     if not parts:
         nothing = np.empty(0)
         return Emission(
-            np.empty((0, 4)), nothing.astype(int), nothing, nothing, nothing, np.empty((0, 2)), np.empty((0, 2)),
+            np.empty((0, 4)), nothing.astype(int), nothing, nothing, nothing, np.empty((0, 2)), np.empty((0, 2, 2)),
             [set() for _ in near],
         )  # fmt: skip
     whole = _Measured(*(np.concatenate(values) for values in zip(*parts, strict=True)))
@@ -192,7 +192,8 @@ def _joined(parts: list[_Measured], seams: NDArray, near: list[set[int]], least_
     total = sums[kept, 0]
     with np.errstate(invalid='ignore', divide='ignore'):
         mean = sums[kept, 1:3] / total[:, None]
-        variance = sums[kept, 3:5] / total[:, None] - mean**2
+        square = sums[kept][:, [[3, 4], [4, 5]]] / total[:, None, None]
+        covariance = square - mean[:, :, None] * mean[:, None, :]
     return Emission(
         np.concatenate(corners, axis=1)[kept],
         area[kept],
@@ -200,6 +201,6 @@ def _joined(parts: list[_Measured], seams: NDArray, near: list[set[int]], least_
         reduced(np.maximum, whole.brightest, -np.inf)[kept],
         total,
         mean,
-        variance,
+        covariance,
         [{int(final[label]) for label in labels} - {-1} for labels in near],
     )

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from claran_plugin.boxes import boxes_around
 from claran_plugin.catalogue_reading import ASSUMED
-from claran_plugin.celestial import to_pixels, to_sky
+from claran_plugin.celestial import to_pixels, to_sky, turn_of_north
 from claran_plugin.claimed import Components, members_of
 from claran_plugin.divided_islands import divide_islands
 from claran_plugin.division import Surroundings
 from claran_plugin.emission import Emission, find_emission
 from claran_plugin.errors import InputError, InputWarning
-from claran_plugin.images import pixel_scale
+from claran_plugin.images import beam, pixel_scale
 from claran_plugin.morphology import COMPONENT_SIGMA, least_component_area
 from claran_plugin.pixels import values_at
 from claran_plugin.subjects import Sky
@@ -24,6 +24,8 @@ from claran_plugin.subjects import Sky
 ISLAND_SIGMA = 3.0
 """Where a catalogue names no islands, they are the pixels above this, as PyBDSF's are by default."""
 FWHM = 2.3548
+LEAST_VARIANCE = 0.1
+"""Of an island, square pixels."""
 MOST_BEAMS, MOST_TIMES = 50.0, 30.0
 """Median width of components, and ratio of their peaks to the image's, beyond which an assumed unit is wrong."""
 NARROW_BEAMS, MOST_NARROW = 0.8, 0.2
@@ -194,37 +196,54 @@ def island_components(sky: Sky, emission: Emission | None = None) -> Table:
     """Make a component table of an image's islands, with positions, fluxes and moments.
 
     Islands that are found here end at a threshold. What a point source of the same peak has below it is added to flux
-    density and width: of a Gaussian of peak P the pixels above T hold 1 - T/P of the flux density, and T times its area
-    is missing. So both are right for point sources, and somewhat low for faint extended ones.
+    density and widths: of a Gaussian of peak P the pixels above T hold 1 - T/P of the flux density, and T times its
+    area is missing. So both are right for point sources, and somewhat low for faint extended ones.
 
     Parameters
     ----------
     sky : Sky
     emission : Emission, optional
-        Islands that are taken as they are; by default those above the threshold (`counted_emission`).
+        Islands that are taken as they are, with one width; by default those above the threshold (`counted_emission`).
     """
     beam_area = np.pi / (4 * np.log(2)) * sky.beam_pix**2
     if emission is None:
         emission = counted_emission(sky)
         noise = emission.brightest / emission.peak
         missing, share = COMPONENT_SIGMA * noise, COMPONENT_SIGMA / emission.peak
-        narrower = 1 - _clipped_variance(share)
+        shape = _ellipses(emission, 1 - _clipped_variance(share), sky)
     else:
-        noise, missing, narrower = np.full((3, len(emission.area)), [[np.nan], [0], [0]])
+        noise, missing = np.full((2, len(emission.area)), [[np.nan], [0]])
+        variance = np.maximum(np.trace(emission.covariance, axis1=1, axis2=2) / 2, LEAST_VARIANCE)
+        width = FWHM * np.sqrt(variance) * pixel_scale(sky.radio) / 3600
+        shape = (width, width, np.zeros(len(width)))
     number = np.arange(1, len(emission.area) + 1)
     table = Table(dict(Source_id=number))
     at = to_sky(sky.radio.wcs, emission.mean)
     table['RA'], table['DEC'] = at.ra.deg, at.dec.deg
     table['Total_flux'], table['Peak_flux'] = emission.total / beam_area + missing, emission.brightest
     table['E_Total_flux'] = noise * np.sqrt(np.maximum(emission.area / beam_area, 1))
-    variance = np.maximum(emission.variance.mean(axis=1), 0.1) + narrower * (sky.beam_pix / FWHM) ** 2
-    width = FWHM * np.sqrt(variance)
-    table['Maj'], table['Isl_id'] = width * pixel_scale(sky.radio) / 3600, number
-    table['Min'], table['PA'] = table['Maj'], np.zeros(len(table))
+    table['Maj'], table['Min'], table['PA'] = shape
+    table['Isl_id'] = number
     units = dict(RA='deg', DEC='deg', Total_flux='Jy', E_Total_flux='Jy', Peak_flux='Jy/beam', Maj='deg', Min='deg')
+    units['PA'] = 'deg'
     for column, unit in units.items():
         table[column].unit = unit
     return table
+
+
+def _ellipses(emission: Emission, narrower: NDArray, sky: Sky) -> tuple[NDArray, NDArray, NDArray]:
+    """Give islands' widths along and across them and their position angles, deg, with so much of the beam added."""
+    own = sky.radio.wcs.pixel_to_world(*emission.mean.T)
+    ra, dec = own.icrs.ra.deg, own.icrs.dec.deg
+    arcsec = np.linalg.inv(_pixels_per_arcsec(ra, dec, sky.radio.wcs, emission.mean, pixel_scale(sky.radio)))
+    size = beam(sky.radio)
+    angle = (size.pa + turn_of_north(own)).to_value(u.rad)  # the header's is in the image's own frame
+    sigma = np.tile([size.major.to_value(u.arcsec) / FWHM, size.minor.to_value(u.arcsec) / FWHM], (len(angle), 1))
+    covariance = arcsec @ emission.covariance @ np.swapaxes(arcsec, -1, -2)
+    covariance += narrower[:, None, None] * _on_sky(sigma, angle)
+    variance, axes = np.linalg.eigh(covariance)  # the larger one comes last
+    across, along = FWHM * np.sqrt(np.maximum(variance, LEAST_VARIANCE * pixel_scale(sky.radio) ** 2)).T / 3600
+    return along, across, np.degrees(np.arctan2(axes[:, 0, 1], axes[:, 1, 1])) % 180
 
 
 def _clipped_variance(share: NDArray) -> NDArray:
@@ -239,16 +258,21 @@ def _covariances(standard: QTable, wcs: WCS, xy: NDArray, sky: Sky) -> NDArray:
     least = beam_arcsec / 3
     sigma_major, sigma_minor = np.maximum(major, least) / FWHM, np.maximum(minor, least) / FWHM
     angle = np.radians(np.nan_to_num(standard['PA'].to_value(u.deg)))
-    # Unit vectors (east, north) along the axes; position angle runs from north through east.
-    axes = np.stack([np.stack([np.sin(angle), np.cos(angle)], -1), np.stack([np.cos(angle), -np.sin(angle)], -1)], -2)
-    on_sky = np.einsum('nk,nki,nkj->nij', np.stack([sigma_major, sigma_minor], -1) ** 2, axes, axes)
-    jacobian = _pixels_per_arcsec(standard, wcs, xy, pixel_scale(sky.radio))
+    on_sky = _on_sky(np.stack([sigma_major, sigma_minor], -1), angle)
+    ra, dec = standard['RA'].to_value(u.deg), standard['DEC'].to_value(u.deg)
+    jacobian = _pixels_per_arcsec(ra, dec, wcs, xy, pixel_scale(sky.radio))
     return jacobian @ on_sky @ np.swapaxes(jacobian, -1, -2)
 
 
-def _pixels_per_arcsec(standard: QTable, wcs: WCS, xy: NDArray, scale: float) -> NDArray:
-    """Give d(x, y) / d(east, north), (n, 2, 2), pixels per arcsec."""
-    ra, dec = standard['RA'].to_value(u.deg), standard['DEC'].to_value(u.deg)
+def _on_sky(sigma: NDArray, angle: NDArray) -> NDArray:
+    """Give covariances (n, 2, 2), east and north, of Gaussians: sigma (n, 2), along and across, angles (n,), rad."""
+    # Unit vectors (east, north) along the axes; position angle runs from north through east.
+    axes = np.stack([np.stack([np.sin(angle), np.cos(angle)], -1), np.stack([np.cos(angle), -np.sin(angle)], -1)], -2)
+    return np.einsum('nk,nki,nkj->nij', sigma**2, axes, axes)
+
+
+def _pixels_per_arcsec(ra: NDArray, dec: NDArray, wcs: WCS, xy: NDArray, scale: float) -> NDArray:
+    """Give d(x, y) / d(east, north), (n, 2, 2), pixels per arcsec, at positions in ICRS, deg, and pixels xy."""
     step = np.where(dec < 89.9, 1.0, -1.0)
     north = (to_pixels(wcs, ra, dec + step / 3600) - xy) * step[:, None]
     # East is north turned by a quarter, in the sense that the image has (left of north on most).

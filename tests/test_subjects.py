@@ -413,6 +413,29 @@ def test_island_table_against_pybdsf():
     assert table['Total_flux'].unit == u.Jy
 
 
+@pytest.mark.parametrize('mirror', [False, True])
+def test_islands_have_the_shape_that_they_have_on_the_sky(mirror):
+    # a long source, and an unresolved one under a long beam, whose angle is told from north
+    wcs = make_wcs(256, turn_deg=25.0, mirror=mirror)
+    bearings, fwhm = (70.0, 160.0), ((24.0, 8.0), (9.0, 6.0))
+    data, rows, columns = noisy(256), *np.mgrid[:256, :256]
+    for centre, bearing, axes in zip(((90.0, 90.0), (180.0, 170.0)), bearings, fwhm, strict=True):
+        place = wcs.pixel_to_world(*centre)
+        tip = wcs.world_to_pixel(place.directional_offset_by(bearing * u.deg, 1 * u.arcsec))
+        along = np.array(tip) - centre
+        x, y = columns - centre[0], rows - centre[1]
+        offsets = np.stack([x * along[0] + y * along[1], y * along[0] - x * along[1]]) * PIXEL**2
+        data = data + 0.05 * np.exp(-4 * np.log(2) * ((offsets.T / axes) ** 2).sum(axis=-1).T)
+    image = make_image(data, wcs)
+    image.meta.update(BMAJ=9 / 3600, BMIN=6 / 3600, BPA=160.0)
+    table = island_components(Sky(image))
+    table = table[np.argsort(-table['Total_flux'])]
+    assert len(table) == 2
+    for row, bearing, axes in zip(table, bearings, fwhm, strict=True):
+        assert (row['Maj'] * 3600, row['Min'] * 3600) == pytest.approx(axes, rel=0.05)
+        assert abs((row['PA'] - bearing + 90) % 180 - 90) < 2
+
+
 def test_island_table_of_an_empty_image():
     table = island_components(Sky(make_image(noisy(100))))
     assert len(table) == 0

@@ -113,7 +113,7 @@ def overlay(association: Association, path: str | Path, *, title: str = '') -> N
     panels = 1 if infrared is None else 2
     side = np.clip(max(nx, ny) / DPI, *PANEL_INCHES)
     width, height = side * min(nx / ny, 1), side * min(ny / nx, 1)
-    words = _title(association, rms.median)
+    words = _title(layer, rms.median)
     if layer.unseen[_boxed(layer)].any():
         words += '; dotted: not detected'
     columns = max(int(LETTERS_PER_INCH * (width + 0.2)), 12)
@@ -318,10 +318,9 @@ def _scale_bar(side_arcsec: float) -> tuple[float, str]:
     return length, f'{length}"' if length < 60 else f"{length // 60}'" if length < 3600 else f'{length // 3600}°'
 
 
-def _title(association: Association, rms_jy: float) -> str:
-    n_several = int((association.sources['Assoc'] > 1).sum())
-    counts = (
-        f'{len(association.components)} components in {len(association.sources)} sources, {n_several} of more than one'
-    )
+def _title(layer: Layer, rms_jy: float) -> str:
+    n_several, n_unseen = int(layer.multiple.sum()), int(layer.unseen.sum())
+    unseen = f' ({n_unseen} not detected)' if n_unseen else ''
+    counts = f'{len(layer.xy)} components in {len(layer.multiple)} sources{unseen}, {n_several} of more than one'
     noise = f'{1e6 * rms_jy:.3g} µJy' if rms_jy < 0.9995e-3 else f'{1e3 * rms_jy:.3g} mJy'
     return f'{counts}; contour at {COMPONENT_SIGMA:.1f} x {noise}/beam'

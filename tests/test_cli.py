@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from astropy.visualization.wcsaxes import WCSAxes
 from small_field import write_field
 
 import claran_plugin
@@ -192,8 +194,15 @@ def test_catalogues_in_other_formats_are_read(form, field, tmp_path, known_group
     np.testing.assert_array_equal(read(tmp_path / 'field.components.fits')['DEC'], fits.getdata(field.srl)['DEC'])
 
 
-def test_detect_writes_what_was_detected(field, tmp_path, known_grouping):
+def test_detect_writes_what_was_detected(field, tmp_path, known_grouping, capsys, monkeypatch):
+    titles = []
+    monkeypatch.setattr(WCSAxes, 'set_title', lambda axis, text, **_: titles.append(text))
     assert main(['detect', field.image, '-o', str(tmp_path)]) == 0
+    told = dict(re.findall(r'^(\S.*\S) +(\d+)$', capsys.readouterr().out, re.MULTILINE))
+    assert told['sources'] == '1'
+    assert int(told['not detected, left out']) == int(told['components']) - 2 > 0
+    (title,) = titles
+    assert f'({told["not detected, left out"]} not detected)' in title
     assert names(tmp_path) == ['field.detections.fits', 'field.png']
     found = read(tmp_path / 'field.detections.fits')
     assert found.colnames == SOURCES

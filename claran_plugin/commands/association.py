@@ -122,4 +122,6 @@ def _finish(result: Association, sources: QTable, paths: Sequence[Path], args: a
     print(f'components              {len(result.components):6d}')
     print(f'sources                 {len(sources):6d}')
     print(f'of several components   {int((sources["Assoc"] > 1).sum()):6d}')
+    if left_out := len(result.sources) - len(sources):
+        print(f'not detected, left out  {left_out:6d}')
     log.files(paths)

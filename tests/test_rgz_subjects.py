@@ -63,6 +63,13 @@ def test_pictures_are_the_fusion_s(build, folder, method):
         np.testing.assert_array_equal(picture, true_picture(entry, method, means))
 
 
+def test_pictures_can_be_written_under_their_names(build):
+    dataset = build()
+    for index in range(len(dataset)):  # by mmdet's browse_dataset.py, whose library takes the ending for the format
+        name = dataset.get_data_info(index)['first_id']
+        assert dataset[index]['data_samples'].img_path == f'{name}.png'
+
+
 def test_all_sets(build):
     train, test = build('train_dataloader'), build('test_dataloader')
     assert train.metainfo['classes'] == test.metainfo['classes'] == CLASSES

@@ -127,7 +127,8 @@ class LoadSubject(BaseTransform):
     """Read a subject's FITS files and fuse them into the picture ``img``, (132, 132, 3) uint8, red, green, blue.
 
     Row 0 is the southernmost, as in the files. What to do stands in the subject's entry, see `RGZSubjects`: the keys
-    ``img_path``, ``infrared``, ``centre`` (RA, Dec in degrees), ``fusion``, ``fusion_keywords`` and ``cache``.
+    ``img_path``, ``infrared``, ``centre`` (RA, Dec in degrees), ``fusion``, ``fusion_keywords`` and ``cache``. With
+    ``first_id``, ``img_path`` becomes the name of a picture, as mmdet's tools write one under it.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -142,4 +143,6 @@ class LoadSubject(BaseTransform):
         )
         results['img'] = picture
         results['img_shape'] = results['ori_shape'] = picture.shape[:2]
+        if 'first_id' in results:
+            results['img_path'] = f'{results["first_id"]}.png'  # as mmdet's browse_dataset.py calls its picture
         return results

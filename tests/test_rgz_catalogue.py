@@ -13,7 +13,7 @@ def test_one_source_decides_over_its_subject(tmp_path):
     names = [f'FIRSTJ10000{k}.0+200000' for k in range(6)]
     subjects = catalogue(
         tmp_path,
-        Subject(names[0], (good, good)),
+        Subject(names[0], (good, good._replace(offsets=((30, 0),)))),
         Subject(names[1], (good, good._replace(consensus=0.59))),
         Subject(names[2], (good, Source(((0, 0),), 4, 20))),
         Subject(names[3], (Source(((0, 0),) * 4, 4, 20), good)),
@@ -67,13 +67,23 @@ def test_published_split_must_be_in_the_catalogue(tmp_path):
         ('first_id', 'id', "KeyError: 'first_id'"),
         ('FIRSTJ100000.0+200000', 'unknown', 'not a Radio Galaxy Zoo catalogue'),
         (',0.8,', ',,', 'sources without a consensus level'),
-        (',20,', ',wide,', "could not convert string to float: 'wide'"),
+        (',20,', ',wide,', "line 2, FIRSTJ.*: could not convert string to float: 'wide'"),
+        ('FIRSTJ100000.0+200000', 'unknown', 'first_id unknown: holds no position'),
+        (',1\n', ',2\n', 'line 2, FIRSTJ.*: training is 2, neither 1 nor 0'),
     ],
 )
 def test_bad_catalogues(tmp_path, old, new, fault):
     path = write_catalogue(tmp_path / 'c.csv')
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(InputError, match=fault):
+        read_subjects(path)
+
+
+def test_a_source_that_is_listed_twice(tmp_path):
+    path = write_catalogue(tmp_path / 'c.csv')
+    first, *others = path.read_text().splitlines()[1:]
+    path.write_text(path.read_text() + '99' + first[first.index(',') :] + '\n')
+    with pytest.raises(InputError, match=f'line {len(others) + 3}, FIRSTJ.*: a source is listed twice'):
         read_subjects(path)
 
 

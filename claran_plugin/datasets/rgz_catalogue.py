@@ -78,7 +78,8 @@ def read_subjects(path: str | Path) -> list[RGZSubject]:
     except (KeyError, ValueError, TypeError) as err:
         fault = ' '.join(str(err).split())
         raise InputError(
-            f'{path}: not a Radio Galaxy Zoo catalogue ({type(err).__name__}: {fault}): needs the columns {_COLUMNS}'
+            f'{path}: not a Radio Galaxy Zoo catalogue ({type(err).__name__}: {fault}): correct it; '
+            f'it needs the columns {_COLUMNS}'
         ) from err
     if not subjects:
         raise InputError(f'{path}: has no sources: give a catalogue with rows')

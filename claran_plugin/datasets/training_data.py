@@ -74,25 +74,40 @@ class LabelledSource(NamedTuple):
 def read_rgz_catalogue(path: str | Path) -> dict[str, list[LabelledSource]]:
     """Read ClaRAN's subset of the RGZ DR1 catalogue: the sources of each subject, by its ``first_id``."""
     subjects = defaultdict(list)
+    seen = set()
     with open(path, newline='') as file:
         reader = csv.DictReader(file)
         for row in _rows(reader):
             if any(row[key] is None for key in _NEEDED):
                 raise ValueError(f'line {reader.line_num} is cut short')
-            ra, dec = ([float(value) for value in row[key].split(';')] for key in ('cpnts_ras', 'cpnts_decs'))
-            if not (np.isfinite([*ra, *dec]).all() and 0 < float(row['ang_extent']) < np.inf):
-                raise ValueError(f'{row["first_id"]}: a position or ang_extent is no number, or not above 0')
-            subjects[row['first_id']].append(
-                LabelledSource(
-                    SkyCoord(ra, dec, unit='deg'),
-                    int(row['num_cpnts']),
-                    int(row['num_peaks']),
-                    float(row['ang_extent']),
-                    float(row.get('cl') or 'nan'),
-                    bool(int(row['training'])) if row.get('training') else None,
-                )
-            )
+            name = row['first_id']
+            try:
+                source = _labelled_source(row)
+            except ValueError as err:
+                raise ValueError(f'line {reader.line_num}, {name}: {err}') from err
+            said = (row.get('cl'), *(row[key] for key in _NEEDED))
+            if said in seen:
+                raise ValueError(f'line {reader.line_num}, {name}: a source is listed twice')
+            seen.add(said)
+            subjects[name].append(source)
     return dict(subjects)
+
+
+def _labelled_source(row: dict[str, str]) -> LabelledSource:
+    ra, dec = ([float(value) for value in row[key].split(';')] for key in ('cpnts_ras', 'cpnts_decs'))
+    if not (np.isfinite([*ra, *dec]).all() and 0 < float(row['ang_extent']) < np.inf):
+        raise ValueError('a position or ang_extent is no number, or not above 0')
+    training = row.get('training')
+    if training and int(training) not in (0, 1):
+        raise ValueError(f'training is {training}, neither 1 nor 0')
+    return LabelledSource(
+        SkyCoord(ra, dec, unit='deg'),
+        int(row['num_cpnts']),
+        int(row['num_peaks']),
+        float(row['ang_extent']),
+        float(row.get('cl') or 'nan'),
+        bool(int(training)) if training else None,
+    )
 
 
 def _rows(reader: csv.DictReader) -> Iterator[dict[str, str]]:
@@ -105,7 +120,10 @@ def _rows(reader: csv.DictReader) -> Iterator[dict[str, str]]:
 def subject_position(name: str) -> SkyCoord:
     """Read the position out of a name such as ``FIRSTJ074535.0+335754``."""
     ra, dec = name[6:14], name[14:21]
-    return SkyCoord(f'{ra[:2]}h{ra[2:4]}m{ra[4:]}s {dec[:3]}d{dec[3:5]}m{dec[5:]}s')
+    try:
+        return SkyCoord(f'{ra[:2]}h{ra[2:4]}m{ra[4:]}s {dec[:3]}d{dec[3:5]}m{dec[5:]}s')
+    except ValueError as err:
+        raise ValueError(f'first_id {name}: holds no position, as FIRSTJ074535.0+335754 does') from err
 
 
 def fold_numbers(positions: SkyCoord, *, link_arcmin: float = 10.0) -> NDArray:

@@ -170,3 +170,19 @@ def test_bundled_weights_by_name(bundled_weights):
     assert all((loaded[name] == value).all() for name, value in state.items())
     with pytest.raises(InputError, match='nothing: no such model'):
         CheckpointLoader.load_checkpoint('claran://nothing')
+
+
+@pytest.mark.parametrize('kept', [0, 400, -400])
+def test_a_damaged_checkpoint_is_named(tmp_path, kept):
+    import torch
+
+    from claran_plugin.detection.runner import ClaranRunner
+
+    path = tmp_path / 'iter_2.pth'
+    torch.save(dict(state_dict=dict(weight=torch.zeros(1000))), path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r'iter_2\.pth: not a checkpoint, or cut off while it was written'):
+        ClaranRunner.__new__(ClaranRunner).load_checkpoint(str(path))
+    path.write_text('no checkpoint')
+    with pytest.raises(InputError, match=r'iter_2\.pth: not a checkpoint'):
+        ClaranRunner.__new__(ClaranRunner).load_checkpoint(str(path))

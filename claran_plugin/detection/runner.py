@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import pickle
 import subprocess
 from typing import Any
 
@@ -27,6 +28,9 @@ LAUNCHED = dict(
     slurm=dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
 )
 """What torch, and what a launcher, calls the number of a process, that of all, and the number on its machine."""
+
+DAMAGED = ('PytorchStreamReader failed', 'invalid load key', 'pickle data was truncated')
+"""What torch says of files that it cannot read."""
 
 
 @RUNNERS.register_module()
@@ -70,15 +74,22 @@ class ClaranRunner(Runner):
         return metrics
 
     def load_checkpoint(self, filename: str, *args: Any, **options: Any) -> dict:
-        """Load a checkpoint; one of another model is refused where it is tested."""
+        """Load a checkpoint; a damaged file is named, and one of another model is refused where it is tested."""
         if self._is_testing:
             options['strict'] = True
         try:
             return super().load_checkpoint(filename, *args, **options)
-        except RuntimeError as err:
+        except FileNotFoundError:
+            raise
+        except (EOFError, OSError, pickle.UnpicklingError, RuntimeError) as err:
+            said = ' '.join(str(err).split())[:200]
+            if isinstance(err, (EOFError, OSError)) or any(sign in said for sign in DAMAGED):
+                raise InputError(
+                    f'{filename}: not a checkpoint, or cut off while it was written ({type(err).__name__}: {said}); '
+                    'give another one, to resume with --resume FILE'
+                ) from err
             if not any(sign in str(err) for sign in ('size mismatch', 'missing key', 'unexpected key')):
                 raise
-            said = ' '.join(str(err).split())[:200]
             raise InputError(f'{filename}: weights of another model ({said}); give the config they belong to') from err
 
     def _wait(self) -> None:

@@ -71,6 +71,8 @@ def test_the_data_set_holds_the_catalogue(folders, tmp_path):
         coco = read(out, name)
         assert [category['name'] for category in coco['categories']] == list(CLASSES)
         assert [category['id'] for category in coco['categories']] == [1, 2, 3, 4, 5, 6]
+        # mmdet's coco_error_analysis.py asks which classes are alike
+        assert [category['supercategory'] for category in coco['categories']] == [kind[:2] for kind in CLASSES]
         assert {image['first_id'] for image in coco['images']} == {subject.name for subject in subjects}
         numbers += [image['id'] for image in coco['images']]
         for image in coco['images']:

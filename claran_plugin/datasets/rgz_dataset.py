@@ -248,5 +248,5 @@ def _coco(
                     **box,
                 )
             )
-    categories = [dict(id=number, name=name) for number, name in enumerate(CLASSES, 1)]
+    categories = [dict(id=number, name=name, supercategory=name[:2]) for number, name in enumerate(CLASSES, 1)]
     return dict(categories=categories, images=listing, annotations=annotations), rejected

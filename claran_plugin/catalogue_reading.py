@@ -42,7 +42,7 @@ PYBDSF_MARKS = {'E_RA', 'Isl_id', 'S_Code'}
 """Columns by which PyBDSF's own tables are known; their units are deg and Jy."""
 ASSUMED = 'Assumed units'
 """In the standard table's ``meta``: of each column whose unit is not stated, its name in the catalogue and the unit."""
-_SEXAGESIMAL = re.compile(r'\d[:h\s]', re.IGNORECASE)
+_SEXAGESIMAL = re.compile(r'\d[:hd°\s]', re.IGNORECASE)
 EXPECTED = 'expected RA, DEC and Total_flux or Peak_flux, as in a PyBDSF srl or gaul table'
 
 

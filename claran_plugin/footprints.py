@@ -24,6 +24,8 @@ from claran_plugin.subjects import Sky
 ISLAND_SIGMA = 3.0
 """Where a catalogue names no islands, they are the pixels above this, as PyBDSF's are by default."""
 FWHM = 2.3548
+LEAST_ABOVE = 0.1
+"""Logarithm of an island's peak over its threshold, at least, where its position's error is told."""
 LEAST_VARIANCE = 0.1
 """Of an island, square pixels."""
 MOST_BEAMS, MOST_TIMES = 50.0, 30.0
@@ -193,7 +195,7 @@ def counted_emission(sky: Sky, xy: NDArray | None = None) -> Emission:
 
 
 def island_components(sky: Sky, emission: Emission | None = None) -> Table:
-    """Make a component table of an image's islands, with positions, fluxes and moments.
+    """Make a component table of an image's islands, with positions, fluxes, their errors, and moments.
 
     Islands that are found here end at a threshold. What a point source of the same peak has below it is added to flux
     density and widths: of a Gaussian of peak P the pixels above T hold 1 - T/P of the flux density, and T times its
@@ -206,11 +208,14 @@ def island_components(sky: Sky, emission: Emission | None = None) -> Table:
         Islands that are taken as they are, with one width; by default those above the threshold (`counted_emission`).
     """
     beam_area = np.pi / (4 * np.log(2)) * sky.beam_pix**2
+    error: NDArray = np.full((2, 0 if emission is None else len(emission.area)), np.nan)
     if emission is None:
         emission = counted_emission(sky)
         noise = emission.brightest / emission.peak
         missing, share = COMPONENT_SIGMA * noise, COMPONENT_SIGMA / emission.peak
-        shape = _ellipses(emission, 1 - _clipped_variance(share), sky)
+        arcsec = _arcsec_per_pixel(emission, sky)
+        shape = _ellipses(emission, arcsec, 1 - _clipped_variance(share), sky)
+        error = _position_errors(emission, arcsec, noise * np.sqrt(beam_area))
     else:
         noise, missing = np.full((2, len(emission.area)), [[np.nan], [0]])
         variance = np.maximum(np.trace(emission.covariance, axis1=1, axis2=2) / 2, LEAST_VARIANCE)
@@ -220,22 +225,47 @@ def island_components(sky: Sky, emission: Emission | None = None) -> Table:
     table = Table(dict(Source_id=number))
     at = to_sky(sky.radio.wcs, emission.mean)
     table['RA'], table['DEC'] = at.ra.deg, at.dec.deg
+    table['E_RA'], table['E_DEC'] = error
     table['Total_flux'], table['Peak_flux'] = emission.total / beam_area + missing, emission.brightest
     table['E_Total_flux'] = noise * np.sqrt(np.maximum(emission.area / beam_area, 1))
+    table['E_Peak_flux'] = noise
     table['Maj'], table['Min'], table['PA'] = shape
     table['Isl_id'] = number
-    units = dict(RA='deg', DEC='deg', Total_flux='Jy', E_Total_flux='Jy', Peak_flux='Jy/beam', Maj='deg', Min='deg')
-    units['PA'] = 'deg'
-    for column, unit in units.items():
-        table[column].unit = unit
+    units = dict(Jy='Total_flux E_Total_flux', deg='RA DEC E_RA E_DEC Maj Min PA') | {
+        'Jy/beam': 'Peak_flux E_Peak_flux'
+    }
+    for unit, names in units.items():
+        for name in names.split():
+            table[name].unit = unit
     return table
 
 
-def _ellipses(emission: Emission, narrower: NDArray, sky: Sky) -> tuple[NDArray, NDArray, NDArray]:
+def _arcsec_per_pixel(emission: Emission, sky: Sky) -> NDArray:
+    """Give d(east, north) / d(x, y) at the middles of n islands, (n, 2, 2), arcsec per pixel."""
+    at = to_sky(sky.radio.wcs, emission.mean)
+    jacobian = _pixels_per_arcsec(at.ra.deg, at.dec.deg, sky.radio.wcs, emission.mean, pixel_scale(sky.radio))
+    return np.linalg.inv(jacobian)
+
+
+def _position_errors(emission: Emission, arcsec: NDArray, noise: NDArray) -> NDArray:
+    """Give the errors of islands' middles (2, n), east and north, deg.
+
+    Noise in a pixel moves the middle by its distance from there, over the island's brightness. This is summed over an
+    ellipse of the island's area and shape: with `noise` (n,), that of a pixel times the square root of the beam's area
+    in pixels, as neighbouring pixels share theirs. Noise moves the island's edge, too, the more the flatter the source
+    is there: of a Gaussian of peak P above a threshold T that adds 2 / ln(P / T) of the variance. Together, near
+    Condon's (1997) half a beam over the signal-to-noise ratio for a point source.
+    """
+    above = np.maximum(np.log(emission.peak / COMPONENT_SIGMA), LEAST_ABOVE)
+    shape = emission.covariance + np.eye(2) / 12  # a pixel is wide
+    spread = shape * (emission.area / (4 * np.pi) / np.sqrt(np.linalg.det(shape)))[:, None, None]
+    spread = np.einsum('nii->in', arcsec @ spread @ np.swapaxes(arcsec, -1, -2))
+    return noise * np.sqrt(emission.area * spread * (1 + 2 / above)) / emission.total / 3600
+
+
+def _ellipses(emission: Emission, arcsec: NDArray, narrower: NDArray, sky: Sky) -> tuple[NDArray, NDArray, NDArray]:
     """Give islands' widths along and across them and their position angles, deg, with so much of the beam added."""
     own = sky.radio.wcs.pixel_to_world(*emission.mean.T)
-    ra, dec = own.icrs.ra.deg, own.icrs.dec.deg
-    arcsec = np.linalg.inv(_pixels_per_arcsec(ra, dec, sky.radio.wcs, emission.mean, pixel_scale(sky.radio)))
     size = beam(sky.radio)
     angle = (size.pa + turn_of_north(own)).to_value(u.rad)  # the header's is in the image's own frame
     sigma = np.tile([size.major.to_value(u.arcsec) / FWHM, size.minor.to_value(u.arcsec) / FWHM], (len(angle), 1))

@@ -436,6 +436,28 @@ def test_islands_have_the_shape_that_they_have_on_the_sky(mirror):
         assert abs((row['PA'] - bearing + 90) % 180 - 90) < 2
 
 
+@pytest.mark.parametrize(('east', 'north'), [(BEAM, BEAM), (18.0, 6.0), (6.0, 18.0)])
+def test_errors_of_islands_are_the_scatter_of_their_positions(east, north):
+    # neighbouring pixels of natural noise correlate as the beam is shaped
+    size, step, peak = 840, 40, 20
+    data = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(size, size)), BEAM_PIX / 2.3548 / 2**0.5)
+    data /= data.std()
+    rows, columns = np.mgrid[:size, :size]
+    middle = step / 2 + np.random.default_rng(4).uniform(-0.5, 0.5, (size // step, size // step, 2))
+    x, y = np.moveaxis(np.stack([columns, rows], -1) % step - middle[rows // step, columns // step], -1, 0)
+    data = data + peak * np.exp(-4 * np.log(2) * ((x * PIXEL / east) ** 2 + (y * PIXEL / north) ** 2))
+    image = make_image(1e-4 * data)
+    table = island_components(Sky(image))
+    table = table[table['Peak_flux'] > 1e-3]
+    assert len(table) == (size // step) ** 2
+    found = np.transpose(image.wcs.world_to_pixel_values(table['RA'], table['DEC']))
+    cell = (found // step).astype(int)
+    away = (found - step * cell - middle[cell[:, 1], cell[:, 0]]) * PIXEL / 3600
+    ratio = np.sqrt(np.mean((away / np.transpose([table['E_RA'], table['E_DEC']])) ** 2, axis=0))
+    assert np.all((ratio > 0.7) & (ratio < 1.25)), ratio
+    assert np.std(table['Peak_flux']) == pytest.approx(np.median(table['E_Peak_flux']), rel=0.25)
+
+
 def test_island_table_of_an_empty_image():
     table = island_components(Sky(make_image(noisy(100))))
     assert len(table) == 0

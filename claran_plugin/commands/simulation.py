@@ -31,7 +31,9 @@ def simulate(args: argparse.Namespace) -> None:
     seeds = range(args.seed, args.seed + args.number)
     outputs = {seed: [Path(args.output) / f'field_{seed:04d}.{kind}' for kind in kinds] for seed in seeds}
     check_outputs([path for paths in outputs.values() for path in paths], overwrite=args.overwrite)
-    for seed, paths in log.track(outputs.items(), len(outputs), 'fields simulated'):
+    for seed, paths in log.track(
+        outputs.items(), len(outputs), 'field simulated' if args.number == 1 else 'fields simulated'
+    ):
         field = simulate_field(np.random.default_rng(seed), size_arcmin=args.size)
         with atomic_outputs(paths, overwrite=args.overwrite) as temporary:
             write_field(field, temporary[0])

@@ -144,7 +144,7 @@ def _key(pointing: Pointing, settings: Settings) -> str:
 
 def _content(path: Path) -> bytes:
     if not path.is_file():
-        raise InputError(f'{path}: no such file: check the list')
+        raise InputError(f'{path}: no such file: check the list (in a text file, names with blanks stand in quotes)')
     with path.open('rb') as opened:
         return hashlib.file_digest(opened, 'sha256').digest()
 

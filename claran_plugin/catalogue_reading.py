@@ -1,6 +1,5 @@
 """Component catalogues on disk: the user's table as it is, and the standard component table made from it."""
 
-import contextlib
 import gzip
 import re
 import warnings
@@ -358,19 +357,24 @@ def _positions(ra: Any, dec: Any, path: str | Path) -> NDArray:
 
 
 def _positions_of_text(ra: NDArray, dec: NDArray, path: str | Path) -> NDArray:
-    """Give positions in deg, (n, 2); NaN where they are blank, or neither sexagesimal nor a number."""
+    """Give positions in deg, (n, 2); NaN where they are blank."""
     deg = np.full((len(ra), 2), np.nan)
+    known = (ra != '') & (dec != '')
     if any(map(_SEXAGESIMAL.search, ra.tolist())):
-        known = (ra != '') & (dec != '')
         try:
             sky = SkyCoord(ra[known].tolist(), dec[known].tolist(), unit=(u.hourangle, u.deg))
         except ValueError as err:
             raise InputError(f'{path}: positions are text but not hh:mm:ss dd:mm:ss; give them in degrees') from err
         deg[known] = np.transpose([sky.ra.deg, sky.dec.deg])
         return deg
-    for row, pair in enumerate(zip(ra.tolist(), dec.tolist(), strict=True)):
-        with contextlib.suppress(ValueError):
-            deg[row] = [float(text) for text in pair]
+    for row in np.flatnonzero(known).tolist():
+        try:
+            deg[row] = float(ra[row]), float(dec[row])
+        except ValueError as err:
+            raise InputError(
+                f'{path}: positions are text but neither degrees nor hh:mm:ss dd:mm:ss ("{ra[row]}, {dec[row]}" in row '
+                f'{row}, counted from 0); give them in degrees'
+            ) from err
     return deg
 
 

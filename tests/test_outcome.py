@@ -13,9 +13,11 @@ from claran_plugin.outcome import exit_code
 
 @pytest.fixture
 def usual():
-    """Let SIGTERM do what it usually does, and check that this is so afterwards."""
+    """Let signals do what they usually do, also in a background job, and check that SIGTERM does so afterwards."""
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
+    signal.signal(signal.SIGINT, interrupt)
     assert signal.signal(signal.SIGTERM, before) is signal.SIG_DFL
 
 

@@ -21,8 +21,8 @@ MOST_STATES = 4000
 """Different remainders that it may meet; beyond, the cluster goes to the mixed-integer solver."""
 MOST_SETS = 20000
 """Clusters of more sets than this are solved greedily."""
-MOST_MARGINS = 100
-"""Where more chosen sets than this hang together, margins follow from exchanging single sets."""
+MOST_MARGINS, MOST_MARGIN_SETS = 100, 3000
+"""Where more chosen sets than this hang together, or so many of all, margins follow from exchanging single sets."""
 
 
 class SetPartition:
@@ -179,9 +179,10 @@ class SetPartition:
             touched |= self._clusters_of(other)
             if len(touched) > MOST_MARGINS:
                 break
-        if self.size[list(touched)].sum() > MOST_MARGINS:
-            return self._exchange_margin(index)
         numbers = [own, *sorted(touched - {own})]
+        number_of_sets = len(extra) + sum(len(self.clusters[number]) for number in numbers)
+        if self.size[numbers].sum() > MOST_MARGINS or number_of_sets > MOST_MARGIN_SETS:
+            return self._exchange_margin(index)
         among = [*self.clusters[own], *extra, *(one for number in numbers[1:] for one in self.clusters[number])]
         found = self._best(among, without=index)
         if found is None:

@@ -137,3 +137,19 @@ def test_ten_thousand_components_in_one_cluster_end_in_bounded_time():
     assert sum(len(problem[0][index]) for index in solved.chosen) == 10_000
     assert len(solved.margin) == len(solved.chosen)
     assert time.process_time() - start < 60
+
+
+def test_a_cluster_of_thousands_of_sets_is_solved_once(monkeypatch):
+    solve, calls = exact_partition.milp, []
+
+    def counted(*args, **options):
+        calls.append(args)
+        return solve(*args, **options)
+
+    monkeypatch.setattr(exact_partition, 'milp', counted)
+    problem = dense(60, 150, 60)
+    assert len(problem[0]) > exact_partition.MOST_MARGIN_SETS
+    solved = SetPartition(problem[0], np.abs(problem[1]), problem[2])
+    assert len(calls) == 1
+    assert len(solved.chosen) > 1
+    assert min(solved.margin) > -1e-6

@@ -32,6 +32,8 @@ MOST_BEAMS, MOST_TIMES = 50.0, 30.0
 """Median width of components, and ratio of their peaks to the image's, beyond which an assumed unit is wrong."""
 NARROW_BEAMS, MOST_NARROW = 0.8, 0.2
 """Width below which no fit is, and the share of components below it beyond which sizes are no fitted ones."""
+LEAST_ISLANDS = 3
+"""On so many islands of the image, components of a single island number have no island numbers at all."""
 MOST_GAP_BEAMS = 15.0
 """Between components of one island of emission, half maximum to half maximum."""
 
@@ -50,7 +52,7 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
     Returns
     -------
     Components
-        In pixels, with islands from the image where the catalogue names none.
+        In pixels, with islands from the image where the catalogue names none, or one for all.
 
     Raises
     ------
@@ -60,8 +62,8 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
     Warns
     -----
     InputWarning
-        Where some lie off the image, many are narrower than the beam, or islands of several lists have the same numbers
-        and are divided.
+        Where some lie off the image, many are narrower than the beam, all are said to be on one island, or islands of
+        several lists have the same numbers and are divided.
     """
     if not len(standard):
         return Components(np.empty((0, 2)), np.empty((0, 2, 2)), np.empty(0), np.empty(0, int))
@@ -89,8 +91,8 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
     xy = np.where(np.isfinite(xy), xy, -1e6 - 1e4 * np.arange(len(xy))[:, None])
     flux = np.nan_to_num(standard['Total_flux'].to_value(u.Jy))
     island = np.asarray(standard['Isl_id']).astype(int)
-    if (island < 0).all():
-        island = islands_of(xy, sky)
+    if not np.ptp(island):
+        island = _islands_instead(island, xy, sky, name)
     lone = island < 0
     island = np.where(lone, island.max(initial=0) + 1 + np.cumsum(lone), island)
     found = Components(xy, _covariances(standard, wcs, xy, sky), flux, island)
@@ -104,6 +106,24 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
             stacklevel=3,
         )
     return found._replace(island=renumbered)
+
+
+def _islands_instead(island: NDArray, xy: NDArray, sky: Sky, name: str) -> NDArray:
+    """Take islands (n,) from the image where the catalogue names none, or one though the image shows several."""
+    if island[0] >= 0 and len(island) < LEAST_ISLANDS:
+        return island
+    found = islands_of(xy, sky)
+    number = len(np.unique(found[found >= 0]))
+    if island[0] >= 0:
+        if number < LEAST_ISLANDS:
+            return island
+        warnings.warn(
+            f'{name}: all of its {len(island)} components are said to be on one island, {island[0]}, but lie on '
+            f'{number} of the image: these are taken instead',
+            InputWarning,
+            stacklevel=4,
+        )
+    return found
 
 
 def on_sight(components: Components, sky: Sky) -> NDArray:

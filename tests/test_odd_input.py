@@ -251,6 +251,16 @@ def test_islands_of_which_some_are_blank(field, tmp_path, ending):
     assert standard['Isl_id'].tolist() == [0, 0] + [-1] * 5
 
 
+def test_one_island_number_for_all_is_none(field):
+    table = catalogue_of(field)
+    sky = Sky(read_image(field))
+    named = on_image(standardise(table), sky).island
+    table['Isl_id'] = 0
+    with pytest.warns(InputWarning, match='all of its 7 components are said to be on one island, 0, but lie on'):
+        found = on_image(standardise(table), sky).island
+    assert (found[:, None] == found).tolist() == (named[:, None] == named).tolist()
+
+
 @pytest.mark.parametrize(
     ('column', 'factor', 'said'),
     [('Maj', 3600, r'column Maj has no unit; in deg its median would be 3\.6e\+03 beams'),

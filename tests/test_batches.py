@@ -41,6 +41,48 @@ def test_proposals(name, smallest):
             assert_same(found, expected)
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(max_per_img=-1),
+        dict(max_per_img=None),
+        dict(nms=None),
+        dict(nms=dict(iou_thr=0.7)),
+        dict(nms=dict(type='nms', iou_threshold=0.7, max_num=7)),
+        dict(nms=dict(type='nms', iou_threshold=0.7, offset=1)),
+        dict(nms=dict(type='nms', iou_threshold=0.7, score_threshold=0.6, split_thr=10)),
+        dict(nms=dict(type='soft_nms', iou_threshold=0.5)),
+        dict(nms_pre=-1, min_bbox_size=-1),
+    ],
+    ids=str,
+)
+def test_options_that_mmdet_knows(options):
+    from mmdet.models.dense_heads import RPNHead
+    from mmengine.config import ConfigDict
+
+    config = read_config('claran_compact')
+    ours, theirs = (build(config, 0).rpn_head.eval() for _ in range(2))
+    theirs.__class__ = RPNHead
+    torch.manual_seed(2)
+    maps = [[scale * torch.randn(3, number, 12, 12)] for number, scale in ((6, 1), (24, 3))]
+    cfg = ConfigDict(config.model.test_cfg.rpn.to_dict() | options)
+    expected = theirs.predict_by_feat(*maps, batch_img_metas=METAS, cfg=cfg)
+    assert all(map(len, expected))
+    assert_same(ours.predict_by_feat(*maps, batch_img_metas=METAS, cfg=cfg), expected)
+
+
+def test_boxes_that_reach_beyond_their_picture_are_suppressed_alone(monkeypatch):
+    from claran_plugin.detection import rpn_head
+
+    config = read_config('claran_compact')
+    config.model.rpn_head.bbox_coder.clip_border = False
+    head = build(config, 0).rpn_head.eval()
+    monkeypatch.delattr(rpn_head, '_suppressed')  # whose pictures are moved apart by their width
+    maps = [[torch.randn(3, number, 12, 12)] for number in (6, 24)]
+    found = head.predict_by_feat(*maps, batch_img_metas=METAS)
+    assert max(one.bboxes.max() for one in found) > SIDE
+
+
 def test_boxes_of_several_pictures_are_suppressed_together():
     from claran_plugin.detection.rpn_head import _suppressed
 

@@ -15,6 +15,8 @@ from claran_plugin.detection.groups import rank_within_group
 
 MOST_TOGETHER = 20_000
 """Boxes that a GPU suppresses at once; the memory grows with the square, 50 MB for these."""
+THRESHOLDS = {'iou_threshold', 'score_threshold'}
+"""Options of suppression that are the same for a batch as for each picture."""
 
 
 @MODELS.register_module()
@@ -71,7 +73,8 @@ class ClaranRPNHead(RPNHead):
             cfg = self.test_cfg if cfg is None else cfg
             metas = batch_img_metas or []
             alike = len(cls_scores) == 1 and len({tuple(meta['img_shape'][:2]) for meta in metas}) == 1
-            if alike and cfg.nms.get('type', 'nms') == 'nms' and with_nms and not rescale:
+            inside = getattr(self.bbox_coder, 'clip_border', False)  # so that pictures are moved apart by their width
+            if alike and inside and _is_common(cfg) and with_nms and not rescale:
                 return self._proposals_of_batch(cls_scores[0].detach(), bbox_preds[0].detach(), metas[0], cfg)
             return super().predict_by_feat(
                 cls_scores, bbox_preds, score_factors, batch_img_metas, cfg, rescale, with_nms
@@ -147,7 +150,7 @@ def _suppressed(boxes: Tensor, scores: Tensor, wanted: Tensor, shift: float, cfg
     image, place = wanted.nonzero(as_tuple=True)
     boxes, scores = boxes[image, place], scores[image, place]
     apart = boxes if batch == 1 else boxes + (image * shift)[:, None]
-    suppression = {key: value for key, value in cfg.nms.items() if key in ('iou_threshold', 'score_threshold')}
+    suppression = {key: value for key, value in cfg.nms.items() if key in THRESHOLDS}
     kept = nms(apart, scores, **suppression)[1]
     kept = kept[rank_within_group(image[kept], batch) < cfg.max_per_img]
     kept = kept[torch.argsort(image[kept], stable=True)]  # picture by picture, best first
@@ -157,6 +160,14 @@ def _suppressed(boxes: Tensor, scores: Tensor, wanted: Tensor, shift: float, cfg
         InstanceData(bboxes=found, scores=score, labels=label)
         for found, score, label in zip(*(values.split(number) for values in parts), strict=True)
     ]
+
+
+def _is_common(cfg: ConfigDict) -> bool:
+    """Tell whether a configuration asks for nothing that only mmdet's way of picture by picture knows."""
+    nms_cfg, most = cfg.get('nms'), cfg.get('max_per_img')
+    if nms_cfg is None or nms_cfg.get('type', 'nms') != 'nms' or most is None or most < 0:
+        return False
+    return {'iou_threshold'} <= set(nms_cfg) - {'type', 'class_agnostic', 'split_thr'} <= THRESHOLDS
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

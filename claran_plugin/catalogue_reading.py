@@ -342,10 +342,12 @@ def unit_of(column: Any) -> u.UnitBase | None:
 
 
 def _positions(ra: Any, dec: Any, path: str | Path) -> NDArray:
-    """Give positions in deg, (n, 2); sexagesimal text is hours and degrees, text of plain numbers is degrees."""
-    if np.asarray(ra).dtype.kind in 'US':
-        deg = _positions_of_text(text_values(ra), text_values(dec), path)
+    """Give positions in deg, (n, 2); sexagesimal text is hours and degrees, text of plain numbers is as numbers are."""
+    if np.asarray(ra).dtype.kind in 'US' and any(map(_SEXAGESIMAL.search, text_values(ra).tolist())):
+        deg = _sexagesimal_positions(text_values(ra), text_values(dec), path)
     else:
+        if np.asarray(ra).dtype.kind in 'US':
+            ra, dec = _numbers_of_text(ra, dec, path)
         deg = np.transpose([_values(column, u.deg, u.deg, path, quiet=True) for column in (ra, dec)])
     bad = np.flatnonzero(~np.isfinite(deg).all(axis=1) | (np.abs(deg[:, 1]) > 90))
     if bad.size:
@@ -356,26 +358,38 @@ def _positions(ra: Any, dec: Any, path: str | Path) -> NDArray:
     return deg
 
 
-def _positions_of_text(ra: NDArray, dec: NDArray, path: str | Path) -> NDArray:
+def _sexagesimal_positions(ra: NDArray, dec: NDArray, path: str | Path) -> NDArray:
     """Give positions in deg, (n, 2); NaN where they are blank."""
     deg = np.full((len(ra), 2), np.nan)
     known = (ra != '') & (dec != '')
-    if any(map(_SEXAGESIMAL.search, ra.tolist())):
-        try:
-            sky = SkyCoord(ra[known].tolist(), dec[known].tolist(), unit=(u.hourangle, u.deg))
-        except ValueError as err:
-            raise InputError(f'{path}: positions are text but not hh:mm:ss dd:mm:ss; give them in degrees') from err
-        deg[known] = np.transpose([sky.ra.deg, sky.dec.deg])
-        return deg
     for row in np.flatnonzero(known).tolist():
+        if not _SEXAGESIMAL.search(ra[row]):
+            raise InputError(
+                f'{path}: positions are text, some of them hh:mm:ss dd:mm:ss, but not "{ra[row]}, {dec[row]}" in row '
+                f'{row}, counted from 0; give all in degrees'
+            )
+    try:
+        sky = SkyCoord(ra[known].tolist(), dec[known].tolist(), unit=(u.hourangle, u.deg))
+    except ValueError as err:
+        raise InputError(f'{path}: positions are text but not hh:mm:ss dd:mm:ss; give them in degrees') from err
+    deg[known] = np.transpose([sky.ra.deg, sky.dec.deg])
+    return deg
+
+
+def _numbers_of_text(ra: Any, dec: Any, path: str | Path) -> list[Column]:
+    """Give text of plain numbers as columns of numbers with the same units; NaN where one of a row is blank."""
+    texts = [text_values(column) for column in (ra, dec)]
+    numbers = np.full((2, len(ra)), np.nan)
+    for row in np.flatnonzero(np.all([text != '' for text in texts], axis=0)).tolist():
         try:
-            deg[row] = float(ra[row]), float(dec[row])
+            numbers[:, row] = [float(text[row]) for text in texts]
         except ValueError as err:
             raise InputError(
-                f'{path}: positions are text but neither degrees nor hh:mm:ss dd:mm:ss ("{ra[row]}, {dec[row]}" in row '
-                f'{row}, counted from 0); give them in degrees'
+                f'{path}: positions are text but neither degrees nor hh:mm:ss dd:mm:ss '
+                f'("{", ".join(text[row] for text in texts)}" in row {row}, counted from 0); give them in degrees'
             ) from err
-    return deg
+    columns = zip(numbers, (ra, dec), strict=True)
+    return [Column(values, name=column.info.name, unit=unit_of(column)) for values, column in columns]
 
 
 def text_values(column: Any) -> NDArray:

@@ -271,6 +271,23 @@ def test_positions_that_are_text_of_plain_numbers_are_degrees(tmp_path):
         standardise(read_catalogue(path), path)
 
 
+def test_positions_that_are_text_have_the_units_of_their_columns():
+    table = Table({'RA': ['10.5', ' 1e1'], 'DEC': ['-30', '6'], 'Total_flux': [1.0, 2.0] * u.Jy})
+    table['RA'].unit, table['DEC'].unit = u.hourangle, u.arcmin
+    standard = standardise(table)
+    np.testing.assert_allclose(standard['RA'].value, [157.5, 150])
+    np.testing.assert_allclose(standard['DEC'].value, [-0.5, 0.1])
+    table['RA'].unit = u.Jy
+    with pytest.raises(InputError, match='column RA is in Jy, which is no deg'):
+        standardise(table)
+
+
+def test_degrees_among_sexagesimal_positions_are_told_by_their_row():
+    table = Table({'RA': ['10:00:00', '150.1'], 'DEC': ['2:00:00', '2.5'], 'Total_flux': [1.0, 2.0] * u.Jy})
+    with pytest.raises(InputError, match=r'but not "150.1, 2.5" in row 1, counted from 0; give all in degrees'):
+        standardise(table)
+
+
 def test_a_blank_among_sexagesimal_positions_is_told_by_its_row():
     table = Table({'RA': ['00 00 01', '', '00h00m03s'], 'DEC': ['-00 30 00', '1:0:0', '2:0:0'], 'Flux': [1.0] * 3})
     with pytest.raises(InputError, match=r'no valid position in 1 rows \(row 1,'):

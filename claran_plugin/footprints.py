@@ -91,7 +91,7 @@ def on_image(standard: QTable, sky: Sky, name: str = 'catalogue') -> Components:
     xy = np.where(np.isfinite(xy), xy, -1e6 - 1e4 * np.arange(len(xy))[:, None])
     flux = np.nan_to_num(standard['Total_flux'].to_value(u.Jy))
     island = np.asarray(standard['Isl_id']).astype(int)
-    if not np.ptp(island):
+    if (island < 0).all() or not np.ptp(island):
         island = _islands_instead(island, xy, sky, name)
     lone = island < 0
     island = np.where(lone, island.max(initial=0) + 1 + np.cumsum(lone), island)

@@ -259,6 +259,12 @@ def test_one_island_number_for_all_is_none(field):
     with pytest.warns(InputWarning, match='all of its 7 components are said to be on one island, 0, but lie on'):
         found = on_image(standardise(table), sky).island
     assert (found[:, None] == found).tolist() == (named[:, None] == named).tolist()
+    table['Isl_id'] = -1 - np.arange(7)  # none, whatever number says so
+    for column in ('RA', 'DEC'):
+        table[column][1] = table[column][0]
+    found = on_image(standardise(table), sky).island
+    assert found[0] == found[1]
+    assert len(set(found.tolist())) == 6
 
 
 @pytest.mark.parametrize(

@@ -150,20 +150,25 @@ def _make_folder(folder: Path) -> list[Path]:
 def _replace_all(temporary: Sequence[Path], targets: Sequence[Path]) -> None:
     """Move files to their places; where one fails, put everything back as it was."""
     backups: dict[Path, Path] = {}
+    begun: list[Path] = []
     placed: list[Path] = []
     try:
         for source, target in zip(temporary, targets, strict=True):
             if target.exists():
-                backups[target] = target.with_name(f'{source.name}.old')
-                _duplicate(target, backups[target])
-            os.replace(source, target)
+                backup = target.with_name(f'{source.name}.old')
+                begun.append(backup)
+                _duplicate(target, backup)
+                backups[target] = backup
             placed.append(target)
-    except OSError:
+            os.replace(source, target)
+    except BaseException:  # an interruption, too
         for target in placed:
             if target not in backups:
-                target.unlink()
+                target.unlink(missing_ok=True)
         for target, backup in backups.items():
             os.replace(backup, target)
+        for backup in begun:
+            backup.unlink(missing_ok=True)
         raise
     for backup in backups.values():
         backup.unlink()
@@ -236,14 +241,11 @@ def _plain_table_hdu(table: Table) -> fits.BinTableHDU:
 
 
 def _is_fits_unit(unit: u.UnitBase) -> bool:
-    """Tell whether FITS can hold a unit, which it cannot of hour angles and of multiples such as half a mJy."""
+    """Tell whether FITS can hold a unit, not so hour angles, AB magnitudes and multiples such as half a mJy."""
     try:
-        unit.to_string('fits')
-    except u.UnitScaleError:
+        return unit.to_string('fits').isascii()
+    except ValueError:
         return False
-    except ValueError:  # magnitudes and the like, which astropy writes as text itself
-        pass
-    return True
 
 
 def _binary_table(path: str | Path) -> int | None:

@@ -223,6 +223,35 @@ def test_a_failing_replacement_puts_everything_back(tmp_path, monkeypatch):
     assert paths[0].read_text() == 'old'
 
 
+@pytest.mark.parametrize('place', ['before', 'after', 'copying'])
+def test_an_interrupted_replacement_puts_everything_back(tmp_path, monkeypatch, place):
+    paths = [tmp_path / 'a.txt', tmp_path / 'b.txt', tmp_path / 'c.txt']
+    for path in paths[:2]:
+        path.write_text('old')
+    replace = os.replace
+
+    def interrupt(source, target):
+        interrupted = str(source).endswith('c.txt')
+        if not (interrupted and place == 'before'):
+            replace(source, target)
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def copy(path, target):
+        target.write_text('o')
+        if path.name == 'b.txt':
+            raise KeyboardInterrupt
+        target.write_text('old')
+
+    monkeypatch.setattr(os, 'replace', interrupt)
+    if place == 'copying':
+        monkeypatch.setattr(catalogue_writing, '_duplicate', copy)
+    with pytest.raises(KeyboardInterrupt), atomic_outputs(paths, overwrite=True) as temporary:
+        for path in temporary:
+            path.write_text('new')
+    assert {item.name: item.read_text() for item in tmp_path.iterdir()} == {'a.txt': 'old', 'b.txt': 'old'}
+
+
 def test_existing_outputs_are_kept_unless_told(original, tmp_path):
     components, sources = tables_of(original)
     for path in output_paths(tmp_path, 'field'):

@@ -338,6 +338,8 @@ def test_units_and_names_that_fits_does_not_have(field, tmp_path, capsys):
     table['RA'].unit = u.hourangle
     table['Fl\u00e4che'] = np.arange(7.0)
     table['Fl\u00e4che'].unit = u.Unit('0.5 mJy')
+    table['Magnitude'], table['Grade'] = np.arange(7.0), np.arange(7.0)
+    table['Magnitude'].unit, table['Grade'].unit = u.ABmag, u.Unit('Gr\u00f6\u00dfe', parse_strict='silent')
     table.write(tmp_path / 'hours.ecsv')
     assert main(['associate', str(field), str(tmp_path / 'hours.ecsv'), '-o', str(tmp_path / 'out'), '--quiet']) == 0
     assert ' field.components.fits: FITS holds ASCII only' in capsys.readouterr().err
@@ -345,6 +347,8 @@ def test_units_and_names_that_fits_does_not_have(field, tmp_path, capsys):
         columns = hdus[1].columns
     assert columns['RA'].unit == 'hourangle'
     assert columns['Fl\\xe4che'].unit == '0.5 mJy'
+    assert columns['Magnitude'].unit == 'mag(AB)'
+    assert columns['Grade'].unit == r'Gr\xf6\xdfe'
     np.testing.assert_array_equal(Table.read(tmp_path / 'out' / 'field.components.fits')['RA'], table['RA'])
 
 

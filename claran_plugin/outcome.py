@@ -7,11 +7,13 @@ Anything but a fault in the input, or a full disk under the output, is a bug, an
 
 import contextlib
 import io
+import math
 import os
 import re
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,6 +23,8 @@ from claran_plugin.errors import InputError, InputWarning
 
 MOST_ALIKE = 3
 """Warnings of one kind that are printed."""
+SAME_REQUEST = 10.0
+"""Seconds within which being asked to end again is the same request, not one to leave off clearing away."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -73,9 +77,14 @@ def _termination_unwinds() -> Iterator[None]:
         yield
         return
     process = os.getpid()
+    asked = -math.inf
 
     def terminate(number: int, frame: Any) -> None:
+        nonlocal asked
         if os.getpid() == process:
+            if time.monotonic() - asked < SAME_REQUEST:
+                return
+            asked = time.monotonic()
             raise Terminated
         signal.signal(number, signal.SIG_DFL)  # a child that was forked meanwhile has nothing to remove
         os.kill(os.getpid(), number)
@@ -97,8 +106,14 @@ def _ready_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper) and mode == 'w' and stream.errors == 'strict':
+        elif isinstance(stream, io.TextIOWrapper) and mode == 'w' and _may_fail(stream):
             stream.reconfigure(errors='backslashreplace')  # a file's name may have letters that a terminal lacks
+
+
+def _may_fail(stream: io.TextIOWrapper) -> bool:
+    """Tell whether there are letters that a stream refuses; of 'surrogateescape' UTF-8 makes the bytes of any name."""
+    utf8 = stream.encoding.lower().replace('-', '') == 'utf8'
+    return stream.errors == 'strict' or (stream.errors == 'surrogateescape' and not utf8)
 
 
 def _fault_of_output() -> OSError | None:

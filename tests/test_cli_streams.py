@@ -30,8 +30,9 @@ def test_closed_streams(tmp_path, closed):
     assert files(tmp_path) == ['field_0001.fits', 'field_0001.truth.fits']
 
 
-def test_letters_that_the_output_lacks(tmp_path):
-    done = simulate(tmp_path, '', PYTHONIOENCODING='ascii')
+@pytest.mark.parametrize('encoding', ['ascii', 'ascii:surrogateescape'])
+def test_letters_that_the_output_lacks(tmp_path, encoding):
+    done = simulate(tmp_path, '', PYTHONIOENCODING=encoding)
     assert (done.returncode, done.stderr) == (0, '')
     assert r'Feld-\xe4/field_0001.fits' in done.stdout
 

@@ -35,6 +35,22 @@ def test_temporary_files_are_removed(usual, tmp_path, capsys, number, code, said
     assert not list(tmp_path.iterdir())
 
 
+def test_being_terminated_twice_leaves_nothing_either(usual, tmp_path):
+    def work():
+        file = tmp_path / 'begun'
+        try:
+            file.touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)  # as a batch system and the script that it runs both do
+            time.sleep(0.01)
+            file.unlink()
+
+    assert exit_code('program', work) == 143
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_child_process_is_terminated_as_usual(usual, capfd):
     def work():
         child = os.fork()

@@ -172,17 +172,36 @@ def test_bundled_weights_by_name(bundled_weights):
         CheckpointLoader.load_checkpoint('claran://nothing')
 
 
-@pytest.mark.parametrize('kept', [0, 400, -400])
-def test_a_damaged_checkpoint_is_named(tmp_path, kept):
+@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.parametrize('kept', [0, 1, 400, -400])
+def test_a_damaged_checkpoint_is_named(tmp_path, kept, zipped):
+    import torch
+
+    path = tmp_path / 'iter_2.pth'
+    torch.save(dict(state_dict=dict(weight=torch.zeros(1000))), path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:kept])
+    assert_named(path)
+
+
+@pytest.mark.parametrize('content', [b'no checkpoint', b'hello', b'RA,DEC\n1,2\n', bytes(5000)], ids=repr)
+def test_what_is_no_checkpoint_is_named(tmp_path, content):
+    path = tmp_path / 'iter_2.pth'
+    path.write_bytes(content)
+    assert_named(path)
+
+
+def assert_named(path):
+    from claran_plugin.detection.runner import ClaranRunner
+
+    with pytest.raises(InputError, match=r'iter_2\.pth: not a checkpoint, or cut off while it was written'):
+        ClaranRunner.__new__(ClaranRunner).load_checkpoint(str(path))
+
+
+def test_faults_of_a_sound_checkpoint_are_no_damage(tmp_path):
     import torch
 
     from claran_plugin.detection.runner import ClaranRunner
 
-    path = tmp_path / 'iter_2.pth'
-    torch.save(dict(state_dict=dict(weight=torch.zeros(1000))), path)
-    path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(InputError, match=r'iter_2\.pth: not a checkpoint, or cut off while it was written'):
-        ClaranRunner.__new__(ClaranRunner).load_checkpoint(str(path))
-    path.write_text('no checkpoint')
-    with pytest.raises(InputError, match=r'iter_2\.pth: not a checkpoint'):
-        ClaranRunner.__new__(ClaranRunner).load_checkpoint(str(path))
+    torch.save(dict(state_dict={}), tmp_path / 'iter_2.pth')
+    with pytest.raises(AttributeError, match='_hooks'):
+        ClaranRunner.__new__(ClaranRunner).load_checkpoint(str(tmp_path / 'iter_2.pth'))

@@ -2,7 +2,6 @@
 
 import atexit
 import os
-import pickle
 import subprocess
 from typing import Any
 
@@ -12,7 +11,7 @@ from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 from torch.distributed import barrier, destroy_process_group, init_process_group, is_initialized
 
@@ -28,9 +27,6 @@ LAUNCHED = dict(
     slurm=dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
 )
 """What torch, and what a launcher, calls the number of a process, that of all, and the number on its machine."""
-
-DAMAGED = ('PytorchStreamReader failed', 'invalid load key', 'pickle data was truncated')
-"""What torch says of files that it cannot read."""
 
 
 @RUNNERS.register_module()
@@ -79,18 +75,21 @@ class ClaranRunner(Runner):
             options['strict'] = True
         try:
             return super().load_checkpoint(filename, *args, **options)
-        except FileNotFoundError:
+        except (FileNotFoundError, InputError):
             raise
-        except (EOFError, OSError, pickle.UnpicklingError, RuntimeError) as err:
-            said = ' '.join(str(err).split())[:200]
-            if isinstance(err, (EOFError, OSError)) or any(sign in said for sign in DAMAGED):
+        except Exception as err:
+            told = ' '.join(str(err).split())[:200]
+            signs = ('size mismatch', 'missing key', 'unexpected key')
+            if isinstance(err, RuntimeError) and any(sign in str(err) for sign in signs):
                 raise InputError(
-                    f'{filename}: not a checkpoint, or cut off while it was written ({type(err).__name__}: {said}); '
-                    'give another one, to resume with --resume FILE'
+                    f'{filename}: weights of another model ({told}); give the config they belong to'
                 ) from err
-            if not any(sign in str(err) for sign in ('size mismatch', 'missing key', 'unexpected key')):
+            if _is_readable(filename):
                 raise
-            raise InputError(f'{filename}: weights of another model ({said}); give the config they belong to') from err
+            raise InputError(
+                f'{filename}: not a checkpoint, or cut off while it was written ({type(err).__name__}: {told}); '
+                'give another one, to resume with --resume FILE'
+            ) from err
 
     def _wait(self) -> None:
         if self.distributed and is_initialized() and not torch.cuda.is_available():
@@ -127,6 +126,15 @@ def _check_gpus() -> None:
     number, there = int(os.environ.get('LOCAL_RANK', 0)) + 1, torch.cuda.device_count()
     if number > there:
         raise InputError(f'{number} processes or more, but {there} GPUs: start fewer (--processes {there}); {without}')
+
+
+def _is_readable(filename: str) -> bool:
+    """Tell whether there is a checkpoint in a file; where there is none, torch may fail in any way."""
+    try:
+        CheckpointLoader.load_checkpoint(filename, map_location='cpu')
+    except Exception:
+        return False
+    return True
 
 
 def _number_processes(launcher: str) -> None:

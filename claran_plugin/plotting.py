@@ -307,9 +307,9 @@ def _name_axes(axis: WCSAxes, shape: tuple[int, ...]) -> None:
 
 
 def _scale_bar(side_arcsec: float) -> tuple[float, str]:
-    """Choose the scale bar of an image of some width: the longest that is below a fifth of it or so, and its label."""
+    """Choose the scale bar of an image of some width: the longest of a fifth of it or so at most, and its label."""
     most = 0.22 * side_arcsec
-    fitting = [bar for bar in SCALE_BARS if bar < most]
+    fitting = [bar for bar in SCALE_BARS if bar <= most]
     if not fitting:
         unit = 10 ** np.floor(np.log10(most))
         length = float(max(number * unit for number in (1, 2, 5) if number * unit <= most))

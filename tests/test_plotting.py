@@ -150,6 +150,7 @@ def test_the_titles_of_a_narrow_image_are_not_cut(radio, tmp_path):
         (5e-3, 1e-3, '1 mas'),
         (0.054, 0.01, '10 mas'),
         (3.0, 0.5, '500 mas'),
+        (1 / 0.22, 1, '1"'),
         (5.0, 1, '1"'),
         (540, 60, "1'"),
         (2e4, 3600, '1°'),

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from claran_plugin.cli import main
+from claran_plugin.commands import training
 from claran_plugin.hooks import claran_after_pybdsf
 from claran_plugin.outcome import exit_code
 
@@ -64,6 +66,23 @@ def test_a_child_process_is_terminated_as_usual(usual, capfd):
 
     assert exit_code('program', work) == 0
     assert capfd.readouterr().err == ''
+
+
+def test_a_training_is_told_to_end_not_killed(usual, tmp_path, monkeypatch, capfd):
+    # as torch's launcher of several processes, which would leave these running
+    tool = tmp_path / 'tool.py'
+    tool.write_text(
+        'import os, pathlib, signal, sys, time\n'
+        'begun = pathlib.Path(__file__).with_name("begun")\n'
+        'signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), begun.unlink(), sys.exit(1)))\n'
+        'begun.touch()\n'
+        'os.kill(os.getppid(), signal.SIGTERM)\n'
+        'time.sleep(10)\n'
+    )
+    monkeypatch.setattr(training, 'find_tool', lambda name: tool)
+    assert main(['train', 'compact']) == 143
+    assert not (tmp_path / 'begun').exists()
+    assert capfd.readouterr().err == 'claran: terminated\n'
 
 
 def test_the_script_for_pipelines_ends_like_the_command(tmp_path, monkeypatch, capsys):

@@ -29,6 +29,7 @@ from training_runs import (
 )
 
 from claran_plugin.cli import main
+from claran_plugin.commands import training
 from claran_plugin.morphology import CLASSES
 
 pytestmark = pytest.mark.usefixtures('require_detector')
@@ -322,11 +323,11 @@ def started(monkeypatch):
     """Note the commands that would be run."""
     commands = []
 
-    def start(command, check, env):
+    def start(command):
         commands.append(command)
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(subprocess, 'run', start)
+    monkeypatch.setattr(training, '_exit_code_of', start)
     return commands
 
 

@@ -1,6 +1,7 @@
 """``claran train``, ``claran test``, ``claran losses``, ``claran weights`` and ``claran ranges``."""
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import subprocess
@@ -12,7 +13,11 @@ from typing import Any
 from claran_plugin.catalogue_writing import atomic_outputs
 from claran_plugin.errors import InputError
 from claran_plugin.models import find_config, find_model, known_configs, ranges_beside
+from claran_plugin.outcome import Terminated
 from claran_plugin.progress import Log
+
+PATIENCE = 40.0
+"""Seconds that a training has to end in; torch's launcher waits 30 for its processes before it kills them."""
 
 
 def train(args: argparse.Namespace) -> None:
@@ -157,9 +162,25 @@ def _run_tool(name: str, args: argparse.Namespace, positional: list[str], option
     command += [str(find_tool(name)), str(config), *positional, *options, '--launcher', launcher]
     if args.cfg_options:
         command += ['--cfg-options', *args.cfg_options]
-    code = subprocess.run(command, check=False, env=_environment()).returncode
+    code = _exit_code_of(command)
     if code:
         raise InputError(f"{args.config}: mmdet's tools/{name} stopped with exit code {code}; see its messages above")
+
+
+def _exit_code_of(command: list[str]) -> int:
+    """Run a command; where this one is to end, so is that, with the processes that it has started."""
+    process = subprocess.Popen(command, env=_environment())
+    try:
+        return process.wait()
+    except BaseException as err:
+        if not isinstance(err, Terminated):  # Ctrl-C in a terminal has reached it, too
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+        process.terminate()  # killed at once, it would leave its own processes running
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        process.kill()
+        raise
 
 
 def _environment() -> dict[str, str]:

@@ -79,6 +79,16 @@ def test_bad_catalogues(tmp_path, old, new, fault):
         read_subjects(path)
 
 
+def test_a_position_of_one_coordinate(tmp_path):
+    path = tmp_path / 'c.csv'
+    path.write_text(
+        'first_id,num_cpnts,num_peaks,cpnts_ras,cpnts_decs,ang_extent,cl\n'
+        'FIRSTJ100000.0+200000,2,2,150.0;150.01,20.0,20,0.8\n'
+    )
+    with pytest.raises(InputError, match=r'line 2, FIRSTJ100000\.0\+200000: 2 right ascensions, but 1 declinations'):
+        read_subjects(path)
+
+
 def test_a_source_that_is_listed_twice(tmp_path):
     path = write_catalogue(tmp_path / 'c.csv')
     first, *others = path.read_text().splitlines()[1:]

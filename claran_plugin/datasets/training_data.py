@@ -95,6 +95,8 @@ def read_rgz_catalogue(path: str | Path) -> dict[str, list[LabelledSource]]:
 
 def _labelled_source(row: dict[str, str]) -> LabelledSource:
     ra, dec = ([float(value) for value in row[key].split(';')] for key in ('cpnts_ras', 'cpnts_decs'))
+    if len(ra) != len(dec):
+        raise ValueError(f'{len(ra)} right ascensions, but {len(dec)} declinations')
     if not (np.isfinite([*ra, *dec]).all() and 0 < float(row['ang_extent']) < np.inf):
         raise ValueError('a position or ang_extent is no number, or not above 0')
     training = row.get('training')

@@ -6,7 +6,8 @@
 The published pictures are stretched; brightness is restored and noise added as for training (`claran_plugin.datasets.
 radiogalaxynet`). Components are the islands of the published pictures that exceed 5 sigma. A true source is the set of
 islands that have most of their pixels in its polygon. It is recovered where exactly these form one source. Islands
-outside all polygons are sources that nobody annotated: to join one is an error. With --calibrate, the model's
+outside all polygons are sources that nobody annotated: to join one is an error. All is told again by the number of
+annotated sources on an image, and of islands, in quarters. With --calibrate, the model's
 calibration is written with `Assoc_Prob` fitted to these images, and its reliability is told as fitted on one half of
 the images and stated for the other.
 """
@@ -89,12 +90,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     associator = Associator(arguments.model, arguments.weights, infrared=not arguments.radio)
     several: list[bool] = []
+    crowd: list[tuple[int, int]] = []
     recovered: dict[str, list[bool]] = defaultdict(list)
     stated: list[tuple[float, float, bool, int]] = []
     for number, field in enumerate(tqdm(read_fields(arguments.data / arguments.part, arguments.limit), disable=None)):
         infrared = None if arguments.radio else field.infrared
         labels = associate(field.image, field.components, infrared, associator=associator)
         several += [len(members) > 1 for members in field.truth]
+        crowd += [(len(field.truth), len(field.xy))] * len(field.truth)
         alternatives = {'each island alone': np.arange(len(field.xy)), 'claran_plugin': labels.labels}
         for length in LINKING_ARCSEC.tolist():
             alternatives[f'friends-of-friends, {length}"'] = friends_of_friends(field.xy * PIXEL_ARCSEC, length)
@@ -107,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 for members, whole in zip(field.truth, right, strict=True):
                     stated += [(float(probability[m]), float(margin[m]), bool(whole), number) for m in members]
     report(recovered, np.array(several))
+    report_crowding(recovered, np.array(several), np.array(crowd).T)
     probability, margin, whole, image = np.array(stated).T
     print(reliability_table('Assoc_Prob', probability, whole))
     if arguments.calibrate:
@@ -174,6 +178,22 @@ def report(recovered: dict[str, list[bool]], several: NDArray) -> None:
         right = np.array(recovered[name])
         shares = (right.mean(), right[~several].mean(), right[several].mean())
         print(f'{name + (" (best on these)" if name == best else ""):40s}' + ''.join(f'{s:8.3f}' for s in shares))
+
+
+def report_crowding(recovered: dict[str, list[bool]], several: NDArray, crowd: NDArray) -> None:
+    """Print the shares by how many annotated sources, and islands, there are on each source's image: `crowd` (2, n)."""
+    quarters = np.quantile(crowd[1], (0.25, 0.5, 0.75)).tolist()
+    for what, number, edges in (('annotated sources', crowd[0], (1, 2, 3)), ('islands', crowd[1], quarters)):
+        columns = f'{"sources":>9}{"several: whole":>16}{"one: left alone":>17}{"all":>8}{"islands alone":>15}'
+        print(f'{what + " on the image":26}{columns}')
+        for low, high in zip((0, *edges), (*edges, np.inf), strict=True):
+            part = (number > low) & (number <= high)
+            if not part.any():
+                continue
+            right, alone = (np.array(recovered[name])[part] for name in ('claran_plugin', 'each island alone'))
+            of_several, of_one = (f'{right[kind].sum()}/{kind.sum()}' for kind in (several[part], ~several[part]))
+            span = f'{number[part].min()}' + (f' to {number[part].max()}' if np.ptp(number[part]) else '')
+            print(f'{span:>26}{part.sum():9d}{of_several:>16}{of_one:>17}{right.mean():8.3f}{alone.mean():15.3f}')
 
 
 if __name__ == '__main__':

@@ -89,6 +89,13 @@ def test_a_position_of_one_coordinate(tmp_path):
         read_subjects(path)
 
 
+def test_a_byte_order_mark(tmp_path):
+    path = write_catalogue(tmp_path / 'c.csv')
+    expected = read_subjects(path)
+    path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+    assert [one.name for one in read_subjects(path)] == [one.name for one in expected]
+
+
 def test_a_source_that_is_listed_twice(tmp_path):
     path = write_catalogue(tmp_path / 'c.csv')
     first, *others = path.read_text().splitlines()[1:]

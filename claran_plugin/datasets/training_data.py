@@ -75,7 +75,7 @@ def read_rgz_catalogue(path: str | Path) -> dict[str, list[LabelledSource]]:
     """Read ClaRAN's subset of the RGZ DR1 catalogue: the sources of each subject, by its ``first_id``."""
     subjects = defaultdict(list)
     seen = set()
-    with open(path, newline='') as file:
+    with open(path, newline='', encoding='utf-8-sig') as file:
         reader = csv.DictReader(file)
         for row in _rows(reader):
             if any(row[key] is None for key in _NEEDED):

@@ -337,6 +337,7 @@ def unit_of(column: Any) -> u.UnitBase | None:
     if isinstance(own, u.UnrecognizedUnit):
         # 'Jy/BEAM', 'mJy/bm', 'degrees': as other programs write them
         text = own.to_string().strip().lower().replace('degrees', 'deg').replace('/bm', '/beam').replace('jy', 'Jy')
+        text = text.replace('mJy/sr', 'MJy/sr') if own.to_string().strip().startswith('M') else text
         own = u.Unit(text, parse_strict='silent')
     return own
 

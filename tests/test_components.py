@@ -8,10 +8,11 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import MaskedColumn, QTable, Table
+from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.wcs import WCS
 from small_field import COMPONENTS, FREQUENCY_HZ, write_field
 
+from claran_plugin.catalogue_reading import unit_of
 from claran_plugin.components import (
     contained,
     from_pybdsf,
@@ -286,6 +287,14 @@ def test_degrees_among_sexagesimal_positions_are_told_by_their_row():
     table = Table({'RA': ['10:00:00', '150.1'], 'DEC': ['2:00:00', '2.5'], 'Total_flux': [1.0, 2.0] * u.Jy})
     with pytest.raises(InputError, match=r'but not "150.1, 2.5" in row 1, counted from 0; give all in degrees'):
         standardise(table)
+
+
+@pytest.mark.parametrize(
+    ('written', 'meant'),
+    [('JY/BEAM', 'Jy / beam'), ('MJY/BEAM', 'mJy / beam'), ('mJy/bm', 'mJy / beam'), ('MJY/SR', 'MJy / sr')],
+)
+def test_units_as_other_programs_write_them(written, meant):
+    assert unit_of(Column([1.0], unit=u.Unit(written, parse_strict='silent'))) == u.Unit(meant)
 
 
 def test_a_blank_among_sexagesimal_positions_is_told_by_its_row():

@@ -226,9 +226,13 @@ def island_components(sky: Sky, emission: Emission | None = None) -> Table:
     sky : Sky
     emission : Emission, optional
         Islands that are taken as they are, with one width; by default those above the threshold (`counted_emission`).
+
+    Returns
+    -------
+    Table with positions, their errors, `Maj`, `Min` and `PA` in deg, flux densities in Jy, peaks in Jy/beam; the errors
+    of given islands, whose threshold is not known, are NaN
     """
     beam_area = np.pi / (4 * np.log(2)) * sky.beam_pix**2
-    error: NDArray = np.full((2, 0 if emission is None else len(emission.area)), np.nan)
     if emission is None:
         emission = counted_emission(sky)
         noise = emission.brightest / emission.peak
@@ -241,6 +245,7 @@ def island_components(sky: Sky, emission: Emission | None = None) -> Table:
         variance = np.maximum(np.trace(emission.covariance, axis1=1, axis2=2) / 2, LEAST_VARIANCE)
         width = FWHM * np.sqrt(variance) * pixel_scale(sky.radio) / 3600
         shape = (width, width, np.zeros(len(width)))
+        error = np.full((2, len(width)), np.nan)
     number = np.arange(1, len(emission.area) + 1)
     table = Table(dict(Source_id=number))
     at = to_sky(sky.radio.wcs, emission.mean)
@@ -251,8 +256,10 @@ def island_components(sky: Sky, emission: Emission | None = None) -> Table:
     table['E_Peak_flux'] = noise
     table['Maj'], table['Min'], table['PA'] = shape
     table['Isl_id'] = number
-    units = dict(Jy='Total_flux E_Total_flux', deg='RA DEC E_RA E_DEC Maj Min PA') | {
-        'Jy/beam': 'Peak_flux E_Peak_flux'
+    units = {
+        'deg': 'RA DEC E_RA E_DEC Maj Min PA',
+        'Jy': 'Total_flux E_Total_flux',
+        'Jy/beam': 'Peak_flux E_Peak_flux',
     }
     for unit, names in units.items():
         for name in names.split():

@@ -4,11 +4,12 @@
 
 Each detection that holds several islands, and overlaps the box of a source whose islands are known, is an example of
 which of their sets it stands for. `FITTED` is fitted to RadioGalaxyNET's training images, seen by the model with
-infrared, and to simulated fields of four densities; `COARSE` to simulated large sources. Seeds are other ones than
-those of the benchmarks that score.
+infrared, and to simulated fields of four densities; `COARSE` to simulated large sources, which PyBDSF lists with its
+default options and, again, as LoTSS sets it up. Seeds are other ones than those of the benchmarks that score.
 """
 
 import argparse
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from radiogalaxynet import read_fields
 from real_first import WITHOUT_RGZ
 from scipy.optimize import minimize
+from speed import LOTSS
 from tqdm import tqdm
 
 from claran_plugin import pipeline
@@ -94,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--weights', help='of the radio-only model', default=WITHOUT_RGZ / 'compact_without_rgz.pth')
     parser.add_argument('--images', type=int, default=400, help='of RadioGalaxyNET')
     parser.add_argument('--fields', type=int, default=4, help='simulated ones of each density')
-    parser.add_argument('--sources', type=int, default=60, help='simulated large ones')
+    parser.add_argument('--sources', type=int, default=120, help='simulated large ones')
     arguments = parser.parse_args(argv)
     radio, both = Recorder('compact', arguments.weights), Recorder(infrared=True)
     radio.looks, both.looks = [], []
@@ -121,8 +123,9 @@ def on_fields(recorder: Recorder, number: int) -> Iterator[Look]:
 
 def on_large_sources(recorder: Recorder, number: int) -> Iterator[Look]:
     """Look at simulated large sources, and keep what was seen on coarser skies."""
-    for k in tqdm(range(number), disable=None):
-        case = large_sources.simulate(np.random.default_rng([LARGE_SEED, k]), 90.0, large_sources.PEAK)
+    for k, options in tqdm([*itertools.product(range(number), ({}, LOTSS))], disable=None):
+        rng = np.random.default_rng([LARGE_SEED, k])
+        case = large_sources.simulate(rng, 90.0, large_sources.PEAK, options)
         pipeline.associate(case.image, case.components, associator=recorder)
         looks = recorder.taken([np.flatnonzero(case.owned).tolist()])
         yield from (look for look in looks if look.surroundings.resolved is not None and case.owned.any())

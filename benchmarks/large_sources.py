@@ -1,11 +1,12 @@
 """Sources that are 2 to 8 times as large as a field of view: how many come back whole.
 
     python benchmarks/large_sources.py [--sources N] [--model NAME|CONFIG] [--weights FILE]
-        [--density PER_SQUARE_DEGREE] [--peak SNR] [--cache DIR]
+        [--density PER_SQUARE_DEGREE] [--peak SNR] [--lotss] [--cache DIR]
 
 Models of the five extended classes are stretched to 2 to 8 times 33 beams, lobes and jets with them; a part of each
 lobe's flux stays in a compact hotspot. Unrelated sources lie anywhere outside the bright parts, also between the lobes.
-PyBDSF lists the components. A source is whole where all components on it are one source that has no other's component.
+PyBDSF lists the components, with its default options or (--lotss) as LoTSS sets it up. A source is whole where all
+components on it are one source that has no other's component.
 The last rows tell how often they are one source, whatever else is in it, and how often a source and the true one
 have nine tenths of the flux of both together in common.
 """
@@ -21,6 +22,7 @@ from astropy.nddata import CCDData
 from astropy.table import Table
 from numpy.typing import NDArray
 from random_skies import BEAM_PIX, PIXEL_ARCSEC, to_image
+from speed import LOTSS
 from tqdm import tqdm
 
 from claran_plugin import pipeline
@@ -61,12 +63,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--sources', type=int, default=40)
     parser.add_argument('--density', type=float, default=90.0, help='unrelated sources per square degree (FIRST: 90)')
     parser.add_argument('--peak', type=float, default=PEAK, help='median of brightest pixel / noise (default: 30)')
+    parser.add_argument('--lotss', action='store_true', help="PyBDSF with LoTSS's options: wavelets, adaptive boxes")
     parser.add_argument('--cache', type=Path, help='folder for the images and catalogues, to be used again')
     arguments = parser.parse_args(argv)
+    options = LOTSS if arguments.lotss else {}
     associator = pipeline.Associator(arguments.model, arguments.weights)
     rows = []
     for number in tqdm(range(arguments.sources), disable=None):
-        case = cached(number, arguments.density, arguments.peak, arguments.cache)
+        case = cached(number, arguments.density, arguments.peak, options, arguments.cache)
         if not case.owned.any():
             continue
         result = pipeline.associate(case.image, case.components, associator=associator)
@@ -81,20 +85,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     report(rows)
 
 
-def cached(number: int, density: float, peak: float, folder: Path | None) -> Case:
+def cached(number: int, density: float, peak: float, options: dict, folder: Path | None) -> Case:
     """Simulate a case and run PyBDSF on it, or read it."""
-    path = folder / f'large_{number}_{density:g}_{peak:g}.pkl' if folder else None
+    path = folder / f'large_{number}_{density:g}_{peak:g}{"_lotss" if options else ""}.pkl' if folder else None
     if path and path.is_file():
         return pickle.loads(path.read_bytes())
-    case = simulate(np.random.default_rng([SEED, number]), density, peak)
+    case = simulate(np.random.default_rng([SEED, number]), density, peak, options)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pickle.dumps(case))
     return case
 
 
-def simulate(rng: np.random.Generator, density: float, peak: float) -> Case:
-    """Draw a large source and its surroundings, and find the components."""
+def simulate(rng: np.random.Generator, density: float, peak: float, options: dict) -> Case:
+    """Draw a large source and its surroundings, and find the components with options of PyBDSF."""
     times = float(np.exp(rng.uniform(*np.log(TIMES))))
     name = str(rng.choice(CLASSES[1:]))
     size = int(1.5 * times * FIELD_BEAMS * BEAM_PIX)
@@ -105,7 +109,7 @@ def simulate(rng: np.random.Generator, density: float, peak: float) -> Case:
     sources = [big, *scatter(rng, taken, number, BEAM_PIX)]
     view = observe(rng, sources, taken.shape, BEAM_PIX)
     image = to_image(view.snr)
-    img, radio = pipeline.run(image)
+    img, radio = pipeline.run(image, pybdsf=options)
     components = Table(from_pybdsf(img))
     x, y = np.rint(radio.wcs.world_to_pixel_values(components['RA'], components['DEC'])).astype(int)
     model = np.zeros(taken.shape)

@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def measure(name: str, arguments: argparse.Namespace, folder: Path) -> None:
     """Measure one model at all precisions and batch sizes."""
     config, weights = model_of(name, folder)
+    if torch.cuda.is_available():
+        torch.cuda.init()  # before its memory can be asked for
     shown: list[str] = []
     seen: list[InstanceData] = []
     for precision in reversed(PRECISIONS):  # single precision first, with which the others are compared

@@ -282,7 +282,7 @@ class Associator:
             around = around._replace(resolved=frozenset(coarse.resolved))
             wanted = large_sets(coarse)
         views = np.repeat(centres, len(self.views), axis=0)
-        found = claims(components, seen, views, sky.step, FIELD_PIXELS, around, wanted)
+        found = claims(components, seen, views, sky.step, FIELD_PIXELS, around, wanted, coarse.scale if coarse else 1)
         return found if coarse is None else on_the_image(found, coarse)
 
 

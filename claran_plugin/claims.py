@@ -30,6 +30,11 @@ TILE = 40
 each on the way is then bounded."""
 CERTAIN = 8.0
 """Log odds beyond which nothing is added."""
+FAR_COARSER = 4
+"""From a sky of so many times the image's beam on, only 'nothing' speaks against the sets of a detection: other sets of
+the same islands say, too, that there is such a source, of which no finer field shows most."""
+MOST_SURE = 0.98
+"""Probability beyond which a detection is no surer there that it is something."""
 Wanted = Callable[[Sequence[int]], bool]
 """Tells of a set of islands whether to make it a hypothesis."""
 
@@ -60,6 +65,7 @@ def claims(
     field_pixels: int,
     surroundings: Surroundings | None = None,
     wanted: Wanted | None = None,
+    scale: int = 1,
 ) -> Hypotheses:
     """Turn detections into hypotheses, one per set of components.
 
@@ -71,11 +77,13 @@ def claims(
         Without, a box claims all islands that it holds.
     wanted : callable, optional
         Tells of a set of islands whether to make it a hypothesis. With it, no island is divided.
+    scale : int
+        Beam of this sky, in beams of the image.
     """
     keep = detections.probabilities.sum(axis=1) > MIN_PROBABILITY
     if not keep.all():
         detections = Detections(*(part[keep] for part in detections))
-    seen = Seen(components, detections, centres, step, field_pixels, surroundings, wanted)
+    seen = Seen(components, detections, centres, step, field_pixels, surroundings, wanted, scale)
     return Hypotheses.joined(
         Hypotheses.of(seen.hypotheses(low, high)) for low, high in _tiles(centres, TILE * seen.side)
     )
@@ -104,9 +112,11 @@ class Seen:
         field_pixels: int,
         surroundings: Surroundings | None,
         wanted: Wanted | None = None,
+        scale: int = 1,
     ) -> None:
         self.components, self.detections, self.surroundings = components, detections, surroundings
         self.wanted = wanted
+        self.is_far_coarser = scale >= FAR_COARSER
         self.centres, self.step, self.side = centres, step, step * field_pixels
         self.claiming = Claiming(components)
         self.islands = self.claiming.islands
@@ -201,10 +211,15 @@ class Seen:
         values[found] = self.detections.probabilities[[views[seen[row]][0] for row in found]]
         likely[found] = [views[seen[row]][1] for row in found]
         probability = float(weight @ likely)
+        against = 1 - probability
+        if self.is_far_coarser:
+            total = np.full(len(seen), UNSEEN_PROBABILITY)
+            total[found] = np.minimum(values[found].sum(axis=1), MOST_SURE)
+            against = float(weight @ (1 - np.maximum(total, likely)))
         certainty = max(sure for _, _, sure in views.values())
         nearest = seen[min(found, key=lambda row: offset[row])]
         box = self.detections.boxes[views[nearest][0]]
-        evidence = log_odds(probability) + certainty
+        evidence = log_odds(probability / (probability + against)) + certainty
         return Hypothesis(members, evidence, weight @ values, box, probability, certainty, len(seen), len(views))
 
 

@@ -40,6 +40,7 @@ FAULTS = (
     ('rms appears to be zero', 'the image is constant or mostly zero', 'blank empty regions with NaN'),
     ('are blanked', 'all pixels are blank', 'check the image'),
     ('InstanceType', 'an option has a value of the wrong kind', 'check what is given with --pybdsf'),
+    ('3-dimensional vectors', 'this PyBDSF does not work with this numpy', 'install one older than 2.5: "numpy<2.5"'),
     ('Cannot open', 'PyBDSF cannot read it', 'give a plain FITS image in the primary HDU'),
 )
 """Text of PyBDSF's own error, what it means, what to do."""

@@ -29,7 +29,10 @@ LEAST_STRANGERS = 0.002
 BETWEEN = 0.15
 """How much longer the way between two islands may be that leads over a third one between them, as a fraction."""
 LEAST_KEPT = 0.02
-"""A set with less than this of the flux in a box is as unlikely as one with this."""
+"""A set with less than this of the flux in a box is as unlikely as one with this; an island with less than this of the
+extent of the largest one, as one with this."""
+TO_SIDES = np.array([[-1, 0], [0, -1], [1, 0], [0, 1]])
+"""Turns boxes xyxy into width and height."""
 SEEN = np.array([components_of(name) for name in CLASSES])
 """Components that each class has."""
 MOST_SEEN = SEEN.max()
@@ -60,6 +63,15 @@ class DivisionModel(NamedTuple):
         For each island that is too faint to be counted.
     small_member : float
         On a coarser sky, for each island that is no larger than the beam.
+    shared, small_shared : float
+        On a coarser sky, for each island left out that lies on emission that is counted for the set, if it is larger
+        than the beam, and if not.
+    lit : float
+        On a coarser sky, per unit of the logarithm of the share of the counted emission in the box that the set lies
+        on.
+    extent : float
+        On a coarser sky, for each island, per unit of the logarithm of the extent of the largest component that is
+        counted on it, as a share of that of the box's most extended island.
     """
 
     fewer: float
@@ -73,6 +85,10 @@ class DivisionModel(NamedTuple):
     member: float = 0.0
     faint_member: float = 0.0
     small_member: float = 0.0
+    shared: float = 0.0
+    small_shared: float = 0.0
+    lit: float = 0.0
+    extent: float = 0.0
 
 
 FITTED = DivisionModel(
@@ -88,17 +104,21 @@ FITTED = DivisionModel(
     faint_member=-0.9,
 )
 COARSE = DivisionModel(
-    fewer=2.56,
-    more=1.89,
-    overlap=4.41,
-    stranger=-0.7,
-    density=0.1,
-    faint_stranger=0.67,
-    between=-0.28,
-    kept=-3.23,
-    member=0.69,
-    faint_member=-0.65,
-    small_member=-2.05,
+    fewer=2.99,
+    more=0.65,
+    overlap=3.39,
+    stranger=-0.78,
+    density=0.31,
+    faint_stranger=-1.5,
+    between=-0.47,
+    kept=-1.2,
+    member=-0.07,
+    faint_member=1.5,
+    small_member=-2.02,
+    shared=-2.12,
+    small_shared=-0.83,
+    lit=2.77,
+    extent=1.47,
 )
 """On a coarser sky."""
 
@@ -121,6 +141,8 @@ class Surroundings(NamedTuple):
         Islands larger than the beam, where that tells parts of a source from strangers: on a coarser sky.
     n_islands : int, optional
         How many of the islands lie on the image, at least in part; by default all do.
+    emitted : mapping of int to float, optional
+        Flux of each counted component on the image, by its number; wanted where there is `resolved`.
     """
 
     components: Mapping[int, Mapping[int, NDArray]]
@@ -129,6 +151,7 @@ class Surroundings(NamedTuple):
     area: float
     resolved: frozenset[int] | None = None
     n_islands: int | None = None
+    emitted: Mapping[int, float] | None = None
 
 
 class Sets(NamedTuple):
@@ -269,6 +292,8 @@ class Division:
             faint_member=np.maximum((inside & is_faint).sum(axis=1) - (number == 0), 0),
             small_member=(inside & ~is_large).sum(axis=1),
         )
+        if resolved is not None:
+            known |= self._known_of_coarse(ranked, shapes, inside, has, owned, is_large)
         return Sets(
             tuple(ranked),
             patterns,
@@ -278,6 +303,42 @@ class Division:
             np.array([is_large.sum(), (~is_large).sum()]),
             known,
             None if resolved is None else _grouped(inside & is_large),
+        )
+
+    def _known_of_coarse(
+        self,
+        ranked: Sequence[int],
+        shapes: Mapping[int, NDArray],
+        inside: NDArray,
+        has: NDArray,
+        owned: NDArray,
+        is_large: NDArray,
+    ) -> dict[str, NDArray]:
+        """Give what is weighed on a coarser sky only, see `Sets.known`.
+
+        Parameters
+        ----------
+        ranked : sequence of n ints
+            Islands.
+        shapes : mapping of int to (4,) array
+            The c components that are counted on them.
+        inside, has : (m, n) and (m, c) bool arrays
+            Which islands, and which components, are in which set.
+        owned : (n, c) array
+            1 where a component is counted on an island.
+        is_large : (n,) bool array
+        """
+        counted, outlines = self.surroundings.components, self.surroundings.outlines
+        emitted = self.surroundings.emitted or {}
+        light = np.array([max(emitted.get(name, 0.0), 0.0) for name in shapes]) + 1e-30
+        shared = ~inside & (has.astype(owned.dtype) @ owned.T > 0)
+        bounds = [[shapes[name] for name in counted[island]] or [outlines[island]] for island in ranked]
+        extent = np.array([(np.array(each) @ TO_SIDES).max() for each in bounds])
+        return dict(
+            shared=(shared & is_large).sum(axis=1),
+            small_shared=(shared & ~is_large).sum(axis=1),
+            lit=np.log(np.maximum(has @ light / max(light.sum(), 1e-30), LEAST_KEPT)),
+            extent=inside @ np.log(np.maximum(extent / max(extent.max(), 1e-6), LEAST_KEPT)),
         )
 
 

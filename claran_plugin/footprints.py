@@ -195,7 +195,8 @@ def surroundings(components: Components, sky: Sky) -> Surroundings:
         flux[island] = float(np.nan_to_num(components.flux[members]).clip(0).sum())
     n_islands = len(np.unique(components.island[on_sight(components, sky)]))
     area = max(nx * ny * sky.rms.filled, 1.0)
-    return Surroundings(counted, island_outlines, flux, area, n_islands=n_islands)
+    emitted = dict(enumerate(emission.total.tolist()))
+    return Surroundings(counted, island_outlines, flux, area, n_islands=n_islands, emitted=emitted)
 
 
 def outlines(components: Components) -> NDArray:

@@ -99,6 +99,29 @@ def test_boxes_of_several_pictures_are_suppressed_together():
     assert_same(_suppressed(boxes, scores, wanted, SIDE, cfg), alone)
 
 
+@pytest.mark.parametrize('most', [1, 5, 30, 1000])
+@pytest.mark.parametrize('score_threshold', [0, 0.4])
+def test_boxes_that_are_picked_are_those_that_suppression_leaves(most, score_threshold):
+    from mmengine.config import ConfigDict
+
+    from claran_plugin.detection.rpn_head import _picked, _suppressed
+
+    cfg = ConfigDict(max_per_img=most, nms=dict(type='nms', iou_threshold=0.3, score_threshold=score_threshold))
+    torch.manual_seed(3)
+    corner = torch.rand(6, 300, 2) * 100
+    boxes = torch.cat([corner, corner + torch.rand(6, 300, 2) * 30 + 2], dim=-1)
+    boxes[0, 20:40] = boxes[0, :20]
+    boxes[1, ::7, 2:] = boxes[1, ::7, :2]  # without an area
+    scores = torch.rand(6, 300).sort(dim=1, descending=True).values
+    wanted = torch.rand(6, 300) < 0.9
+    wanted[2] = False
+    wanted[3, 5:] = False
+    alone = [_suppressed(*(part[k : k + 1] for part in (boxes, scores, wanted)), SIDE, cfg)[0] for k in range(6)]
+    found = _picked(boxes, scores, wanted, cfg)
+    assert [len(one) for one in found][2] == 0
+    assert_same(found, alone)
+
+
 @pytest.mark.parametrize('numbers', [(3, 0, 2), (0, 0, 0)])
 def test_regions(numbers):
     from mmdet.models.roi_heads import StandardRoIHead

@@ -148,3 +148,14 @@ def test_pybdsf_that_stops_early_is_told(cubes):
         run_pybdsf(cubes / 'field.fits', output_all=True)
     with pytest.raises(InputError, match=r'nope\.fits'):
         run_pybdsf(cubes / 'field.fits', detection_image='nope.fits')
+
+
+def test_a_numpy_that_is_too_new_for_pybdsf_is_told(cubes, monkeypatch):
+    import bdsf.image
+
+    def crosses(*_, **__):  # what numpy 2.5 says of two-dimensional vectors
+        raise ValueError('Both input arrays must be 3-dimensional vectors, but they are not')
+
+    monkeypatch.setattr(bdsf.image.Image, 'process', crosses)
+    with pytest.raises(InputError, match='does not work with this numpy; install one older'):
+        run_pybdsf(cubes / 'field.fits')

@@ -166,6 +166,55 @@ def test_any_number_of_islands_in_a_box():
     assert all(np.isfinite(h.evidence) and 0 <= h.probability <= 1 for h in found)
 
 
+def test_on_a_coarser_sky_what_lies_on_a_lobe_goes_with_it():
+    # Two lobes, and an island on the emission of one of them, or beside it as a component of its own, extended or not.
+    places = [(40, 66), (92, 66), (48, 66)]
+    box = box_around(np.array([square(*xy, half=12) for xy in places[:2]]), 3)
+    left_out, members = {}, {}
+    for on_it, half in ((True, 2.0), (True, 12.0), (False, 2.0), (False, 12.0)):
+        parts, around = scene([*places, (10, 10), (120, 15)], set(range(5)))
+        lobe, other = square(40, 66, half=12), square(92, 66, half=12)
+        around = around._replace(
+            components={
+                **around.components,
+                0: {1: lobe},
+                1: {2: other},
+                2: {1: lobe} if on_it else {3: square(48, 66, half)},
+            },
+            resolved=frozenset({0, 1, 2} if half > 6 else {0, 1}),
+            emitted={1: 100.0, 2: 100.0, 3: 1.0 if half < 6 else 100.0, 4: 1.0, 5: 1.0},
+        )
+        made = claims(parts, detection(box, '2C_2P'), CENTRE, 1.0, FIELD, around, lambda islands: True, 4)
+        evidence = {h.members: h.evidence for h in made}
+        left_out[on_it, half] = evidence.get(frozenset({0, 1}), -9.0)
+        members[on_it, half] = evidence.get(frozenset({0, 1, 2}), -9.0)
+    assert members[True, 12.0] > 1 > left_out[True, 12.0]
+    assert left_out[False, 2.0] > 1 > members[False, 2.0]
+    assert members[True, 12.0] > members[False, 12.0] > members[False, 2.0]
+
+
+def test_far_coarser_skies_weigh_a_set_against_nothing_only():
+    places = [(40, 66), (92, 66), (66, 80)]
+    parts, around = scene([*places, (10, 10), (120, 15)], set(range(5)))
+    found = detection(box_around(np.array([square(*xy) for xy in places]), 3), '2C_2P', 0.9)
+
+    def told(scale):
+        made = claims(parts, found, CENTRE, 1.0, FIELD, around._replace(resolved=frozenset(range(5))), None, scale)
+        return {h.members: h for h in made}
+
+    near, far = told(2), told(4)
+    assert near.keys() == far.keys()
+    several = [members for members, h in near.items() if len(members) > 1 and h.probability < 0.8]
+    assert several
+    for members, hypothesis in near.items():
+        other = far[members]
+        assert other.probability == hypothesis.probability
+        least = np.log(hypothesis.probability / (1 - hypothesis.probability)) + hypothesis.certainty
+        assert hypothesis.evidence == pytest.approx(least)
+        assert other.evidence == pytest.approx(np.log(other.probability / 0.1) + other.certainty)
+        assert other.evidence >= least - 1e-9
+
+
 def test_parts_of_an_image_give_what_it_gives_as_a_whole(monkeypatch):
     rng = np.random.default_rng(9)
     parts = components([tuple(xy) for xy in rng.uniform(0, 900, (250, 2))])

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
+from mmdet.structures.bbox import HorizontalBoxes
 
 from claran_plugin.fusion import FUSIONS
 from claran_plugin.turns import turned, turned_boxes
@@ -98,6 +99,7 @@ class FuseSubject(BaseTransform):
         results['img'] = picture
         results['img_shape'] = results['ori_shape'] = picture.shape[:2]
         results['scale_factor'] = (1.0, 1.0)
+        results['gt_bboxes'] = HorizontalBoxes(results['gt_bboxes'])  # what mmdet's transforms take
         return results
 
 

@@ -134,7 +134,7 @@ def test_the_metric_gets_what_it_needs(config):
         assert 'scale_factor' in pipeline(config, loader)['PackDetInputs'].meta_keys, loader
 
 
-@pytest.mark.parametrize('name', [*NAMES, 'radiogalaxynet_compact'])
+@pytest.mark.parametrize('name', [*NAMES, 'radiogalaxynet_compact', 'packed_rtmdet_s'])
 def test_the_rate_is_for_the_batch_size(config):
     # what --auto-scale-lr scales from: as it is, a config has its own rate
     assert config.auto_scale_lr.base_batch_size == config.train_dataloader.batch_size
@@ -193,3 +193,36 @@ def test_anchors_are_squares_over_the_whole_field(config):
     assert float(widths.min()) / size < 0.04
     assert float(widths.max()) / size > 0.8
     assert float(boxes[:, :2].add(boxes[:, 2:]).max() / 2) > 0.9 * size
+
+
+@pytest.mark.parametrize('name', ['packed_rtmdet_s'])
+def test_another_detector_takes_packed_subjects(config):
+    import numpy as np
+    from mmdet.registry import MODELS, TRANSFORMS
+    from mmengine.dataset import pseudo_collate
+
+    model = MODELS.build(config.model)
+    subject = dict(
+        wide_snr=np.random.default_rng(0).normal(size=(200, 200)),
+        img_id=0,
+        img_path='0.png',
+        gt_bboxes=np.array([[80.0, 85.0, 120.0, 125.0]]),
+        gt_bboxes_labels=np.array([4]),
+        gt_ignore_flags=np.zeros(1, bool),
+    )
+    assert [fusion(config, loader) for loader in LOADERS] == [('S', {})] * 3
+    for loader, mode in (('train_dataloader', 'loss'), ('test_dataloader', 'predict')):
+        results = dict(subject)
+        for step in dataset_of(config, loader).pipeline:
+            results = TRANSFORMS.build(step)(results)
+        assert results['inputs'].shape == (3, 256, 256)
+        batch = model.data_preprocessor(pseudo_collate([results, results]), training=mode == 'loss')
+        model.train(mode == 'loss')
+        found = model(**batch, mode=mode)
+        if mode == 'loss':
+            assert all(torch.isfinite(torch.as_tensor(part)).all() for value in found.values() for part in value)
+        else:
+            assert all(sample.pred_instances.labels.max() < len(CLASSES) for sample in found)
+            # the truth is in pixels of the field of view once the scale is divided out
+            truth = found[0].gt_instances.bboxes / found[0].scale_factor[0]
+            torch.testing.assert_close(truth, torch.tensor([[46.5, 51.5, 86.5, 91.5]]))

@@ -99,7 +99,8 @@ class FuseSubject(BaseTransform):
         results['img'] = picture
         results['img_shape'] = results['ori_shape'] = picture.shape[:2]
         results['scale_factor'] = (1.0, 1.0)
-        results['gt_bboxes'] = HorizontalBoxes(results['gt_bboxes'])  # what mmdet's transforms take
+        if 'gt_bboxes' in results:
+            results['gt_bboxes'] = HorizontalBoxes(results['gt_bboxes'])  # what mmdet's transforms take
         return results
 
 

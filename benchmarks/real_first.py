@@ -1,11 +1,11 @@
 """Association and morphology on real, labelled FIRST images, beside PyBDSF alone and friends-of-friends.
 
     python benchmarks/real_first.py --data DIR [--weights FILE] [--calibration FILE] [--model NAME|CONFIG] [--all]
-        [--cache DIR] [--limit N]
+        [--wavelets] [--cache DIR] [--limit N]
 
 DIR holds ``first/rgz_train`` (FIRST images) and ``rgz/catalogue.csv`` (ClaRAN's RGZ DR1 subset). Each image goes
-through PyBDSF; a true source is the set of PyBDSF islands that hold one of its components or have most of their flux in
-its box. It is recovered where exactly those islands form one source. Average precision follows Eq. 12-14 of the paper,
+through PyBDSF, with wavelets (its option atrous_do) or without; a true source is the set of PyBDSF islands that hold
+one of its components or have most of their flux in its box. It is recovered where exactly those islands form one source. Average precision follows Eq. 12-14 of the paper,
 on the source table's boxes, classes and probabilities inside the 3' that Radio Galaxy Zoo's volunteers saw.
 
 By default with the weights in `WITHOUT_RGZ`, which have seen none of these subjects, while the package's own have. With
@@ -83,9 +83,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--calibration', help='likewise', default=WITHOUT_RGZ / 'compact_without_rgz_fold{fold}.json')
     parser.add_argument('--cache', type=Path, help='folder for the results of PyBDSF')
     parser.add_argument('--limit', type=int, help='only the first so many images')
+    parser.add_argument('--wavelets', action='store_true', help='PyBDSF with atrous_do, as surveys like LoTSS')
     parser.add_argument('--all', action='store_true', help='look at isolated, unresolved components too')
     arguments = parser.parse_args(argv)
-    fields = read_fields(arguments.data, arguments.cache, arguments.limit)
+    fields = read_fields(arguments.data, arguments.cache, arguments.limit, wavelets=arguments.wavelets)
     true_islands = [t.islands for field in fields for t in field.truth]
     several = np.array([len(islands) > 1 for islands in true_islands])
     print(f'{len(fields)} images, {len(true_islands)} sources, {several.sum()} of several islands')
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print_precision('likeliest class only', fields, sources, None)
 
 
-def read_fields(data: Path, cache: Path | None, limit: int | None = None) -> list[Field]:
+def read_fields(data: Path, cache: Path | None, limit: int | None = None, *, wavelets: bool = False) -> list[Field]:
     """Read the images, run PyBDSF on each (or take its results from the cache), and find the true sets of islands."""
     catalogue = read_rgz_catalogue(data / 'rgz' / 'catalogue.csv')
     paths = {p.name.split('.fits')[0]: p for p in image_files(data / 'first' / 'rgz_train', 'FIRSTJ*')}
@@ -120,7 +121,8 @@ def read_fields(data: Path, cache: Path | None, limit: int | None = None) -> lis
     fields = []
     for name, fold in tqdm(list(zip(names, folds, strict=True))[:limit], desc='PyBDSF', disable=None):
         image = read_image(paths[name], survey='first')
-        components, island_map = _components(image, cache / f'{name}.pkl' if cache else None)
+        kept = cache / f'{name}{".wavelets" * wavelets}.pkl' if cache else None
+        components, island_map = _components(image, kept, wavelets)
         scale = pixel_scale(image)
         centre = np.array(image.wcs.world_to_pixel(subject_position(name)), float)
         half = VOLUNTEERS_ARCSEC / 2 / scale
@@ -130,10 +132,10 @@ def read_fields(data: Path, cache: Path | None, limit: int | None = None) -> lis
     return fields
 
 
-def _components(image: CCDData, cache: Path | None) -> tuple[QTable, NDArray]:
+def _components(image: CCDData, cache: Path | None, wavelets: bool) -> tuple[QTable, NDArray]:
     if cache is not None and cache.is_file():
         return pickle.loads(cache.read_bytes())
-    img = run_pybdsf(image)
+    img = run_pybdsf(image, **(dict(atrous_do=True) if wavelets else {}))
     found = from_pybdsf(img, 'srl'), np.ascontiguousarray(img.pyrank.T)
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,9 @@
 
 DIR holds ``first/rgz_train`` (FIRST images) and ``rgz/catalogue.csv`` (ClaRAN's RGZ DR1 subset). Each image goes
 through PyBDSF, with wavelets (its option atrous_do) or without; a true source is the set of PyBDSF islands that hold
-one of its components or have most of their flux in its box. It is recovered where exactly those islands form one source. Average precision follows Eq. 12-14 of the paper,
-on the source table's boxes, classes and probabilities inside the 3' that Radio Galaxy Zoo's volunteers saw.
+one of its components or have most of their flux in its box. It is recovered where exactly those islands form one
+source. Average precision follows Eq. 12-14 of the paper, on the source table's boxes, classes and probabilities inside
+the 3' that Radio Galaxy Zoo's volunteers saw.
 
 By default with the weights in `WITHOUT_RGZ`, which have seen none of these subjects, while the package's own have. With
 ``{fold}`` in the name of weights or calibration, the subjects of fold k are looked at with the file of fold k, which

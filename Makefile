@@ -59,6 +59,7 @@ lint: $(READY)  ## check style, format and types
 benchmark-accuracy: $(READY)  ## print the figures of docs/accuracy.md; DATA=folder with first/, rgz/, radiogalaxynet/
 	@test -d "$(DATA)" || { echo 'give the folder of labelled images: make benchmark-accuracy DATA=FOLDER' >&2; exit 2; }
 	$(PY) benchmarks/real_first.py --data $(DATA)
+	$(PY) benchmarks/real_first.py --data $(DATA) --wavelets
 	$(PY) benchmarks/calibrate.py --data $(DATA) --weights benchmarks/weights/compact_without_rgz.pth \
 	    -o $$(mktemp) --diagram docs/reliability.png
 	$(PY) benchmarks/radiogalaxynet.py --data $(DATA)/radiogalaxynet
@@ -67,6 +68,7 @@ benchmark-accuracy: $(READY)  ## print the figures of docs/accuracy.md; DATA=fol
 	$(PY) benchmarks/simulated_fields.py --fields 3 --weights benchmarks/weights/compact_without_rgz.pth
 	$(PY) benchmarks/unrelated_sources.py --fields 8
 	$(PY) benchmarks/large_sources.py
+	$(PY) benchmarks/large_sources.py --lotss
 	$(PY) benchmarks/failures.py --data $(DATA) -o docs/failures.png
 	$(VENV)/bin/claran dataset radiogalaxynet $(DATA)/radiogalaxynet -o data/radiogalaxynet --overwrite
 	$(VENV)/bin/claran test radiogalaxynet_compact benchmarks/weights/radiogalaxynet_compact.pth --tta

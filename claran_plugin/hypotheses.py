@@ -17,7 +17,7 @@ class Hypothesis(NamedTuple):
     ----------
     members : frozenset of int
     evidence : float
-        Log odds that they are one source.
+        Log odds that they are one source; on far coarser skies, against there being none (`claims.FAR_COARSER`).
     probabilities : (6,) array
         Class probabilities, the mean over the fields of view that show the set.
     box : (4,) array or None

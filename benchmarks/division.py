@@ -21,9 +21,9 @@ import simulated_fields
 from astropy.table import Table
 from numpy.typing import NDArray
 from radiogalaxynet import read_fields
+from random_skies import LOTSS
 from real_first import WITHOUT_RGZ
 from scipy.optimize import minimize
-from speed import LOTSS
 from tqdm import tqdm
 
 from claran_plugin import pipeline

@@ -21,8 +21,7 @@ import numpy as np
 from astropy.nddata import CCDData
 from astropy.table import Table
 from numpy.typing import NDArray
-from random_skies import BEAM_PIX, PIXEL_ARCSEC, to_image
-from speed import LOTSS
+from random_skies import BEAM_PIX, LOTSS, PIXEL_ARCSEC, to_image
 from tqdm import tqdm
 
 from claran_plugin import pipeline

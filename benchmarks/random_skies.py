@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 BEAM_ARCSEC, PIXEL_ARCSEC, RMS_JY = 5.4, 1.8, 1.4e-4
 BEAM_PIX = BEAM_ARCSEC / PIXEL_ARCSEC
+LOTSS = dict(atrous_do=True, adaptive_rms_box=True, rms_box=(150, 15), rms_box_bright=(60, 15), mean_map='zero')
+"""Options of PyBDSF as LoTSS sets it up: wavelets, adaptive boxes of the noise."""
 
 
 def to_image(snr: NDArray) -> CCDData:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
+from random_skies import LOTSS
 
 from claran_plugin import pipeline
 from claran_plugin.components import run_pybdsf, write_pybdsf_catalogue
@@ -25,7 +26,6 @@ from claran_plugin.images import read_image
 from claran_plugin.simulation import simulate_field, write_field
 
 PIXEL_ARCMIN = 0.03
-LOTSS = dict(atrous_do=True, adaptive_rms_box=True, rms_box=(150, 15), rms_box_bright=(60, 15), mean_map='zero')
 SMOKE = 500, 15
 STARTER = """
 import resource, subprocess, sys, time

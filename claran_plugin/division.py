@@ -31,8 +31,6 @@ BETWEEN = 0.15
 LEAST_KEPT = 0.02
 """A set with less than this of the flux in a box is as unlikely as one with this; an island with less than this of the
 extent of the largest one, as one with this."""
-TO_SIDES = np.array([[-1, 0], [0, -1], [1, 0], [0, 1]])
-"""Turns boxes xyxy into width and height."""
 SEEN = np.array([components_of(name) for name in CLASSES])
 """Components that each class has."""
 MOST_SEEN = SEEN.max()
@@ -142,7 +140,8 @@ class Surroundings(NamedTuple):
     n_islands : int, optional
         How many of the islands lie on the image, at least in part; by default all do.
     emitted : mapping of int to float, optional
-        Flux of each counted component on the image, by its number; wanted where there is `resolved`.
+        Flux of each counted component on the image, by its number, sum of its pixels in Jy/beam; wanted where there is
+        `resolved`.
     """
 
     components: Mapping[int, Mapping[int, NDArray]]
@@ -332,8 +331,8 @@ class Division:
         emitted = self.surroundings.emitted or {}
         light = np.array([max(emitted.get(name, 0.0), 0.0) for name in shapes]) + 1e-30
         shared = ~inside & (has.astype(owned.dtype) @ owned.T > 0)
-        bounds = [[shapes[name] for name in counted[island]] or [outlines[island]] for island in ranked]
-        extent = np.array([(np.array(each) @ TO_SIDES).max() for each in bounds])
+        bounds = [np.array([shapes[name] for name in counted[island]] or [outlines[island]]) for island in ranked]
+        extent = np.array([(each[:, 2:] - each[:, :2]).max() for each in bounds])
         return dict(
             shared=(shared & is_large).sum(axis=1),
             small_shared=(shared & ~is_large).sum(axis=1),

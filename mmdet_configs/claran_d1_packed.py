@@ -1,6 +1,11 @@
 # The published network on the bundled model's training set: fields of view of packed subjects, fused as D1 at 600 px,
 # without weights of ImageNet and so without frozen stages. For a GPU.
-_base_ = ['./_base_/models/claran_vgg16.py', './_base_/datasets/packed_subjects.py', './_base_/runtime.py']
+_base_ = [
+    './_base_/models/claran_vgg16.py',
+    './_base_/datasets/packed_subjects.py',
+    './_base_/schedules/compact.py',
+    './_base_/runtime.py',
+]
 
 max_iters = 3000
 resize = dict(type='Resize', scale=(600, 600), keep_ratio=False)
@@ -28,15 +33,8 @@ model = dict(
     # as in the compact network: the published numbers of proposals are for single subjects
     train_cfg=dict(rpn_proposal=dict(nms_pre=1000, max_per_img=300)),
 )
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.02),
-    clip_grad=dict(max_norm=5.0),
-    paramwise_cfg=dict(bias_decay_mult=0.0),
-)
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+optim_wrapper = dict(optimizer=dict(lr=1e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=200),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=200, end=max_iters, T_max=max_iters - 200, eta_min=1e-6),

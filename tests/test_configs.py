@@ -201,6 +201,7 @@ def test_another_detector_takes_packed_subjects(config):
     from mmdet.registry import MODELS, TRANSFORMS
     from mmengine.dataset import pseudo_collate
 
+    config.model.test_cfg.score_thr = 0.0  # random weights are sure of nothing
     model = MODELS.build(config.model)
     subject = dict(
         wide_snr=np.random.default_rng(0).normal(size=(200, 200)),
@@ -222,7 +223,8 @@ def test_another_detector_takes_packed_subjects(config):
         if mode == 'loss':
             assert all(torch.isfinite(torch.as_tensor(part)).all() for value in found.values() for part in value)
         else:
-            assert all((sample.pred_instances.labels < len(CLASSES)).all() for sample in found)
+            assert all(len(sample.pred_instances) for sample in found)
+            assert all(sample.pred_instances.labels.max() < len(CLASSES) for sample in found)
             # the truth is in pixels of the field of view once the scale is divided out
             truth = found[0].gt_instances.bboxes / found[0].scale_factor[0]
             torch.testing.assert_close(truth, torch.tensor([[46.5, 51.5, 86.5, 91.5]]))

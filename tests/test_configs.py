@@ -201,6 +201,7 @@ def test_another_detector_takes_packed_subjects(config):
     from mmdet.registry import MODELS, TRANSFORMS
     from mmengine.dataset import pseudo_collate
 
+    torch.manual_seed(0)
     config.model.test_cfg.score_thr = 0.0  # random weights are sure of nothing
     model = MODELS.build(config.model)
     subject = dict(

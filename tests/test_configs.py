@@ -202,7 +202,7 @@ def test_another_detector_takes_packed_subjects(config):
     from mmengine.dataset import pseudo_collate
 
     torch.manual_seed(0)
-    config.model.test_cfg.score_thr = 0.0  # random weights are sure of nothing
+    config.model.test_cfg.update(score_thr=0.0, min_bbox_size=-1)  # random weights are sure of nothing
     model = MODELS.build(config.model)
     subject = dict(
         wide_snr=np.random.default_rng(0).normal(size=(200, 200)),

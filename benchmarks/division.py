@@ -5,7 +5,8 @@
 Each detection that holds several islands, and overlaps the box of a source whose islands are known, is an example of
 which of their sets it stands for. `FITTED` is fitted to RadioGalaxyNET's training images, seen by the model with
 infrared, and to simulated fields of four densities; `COARSE` to simulated large sources, which PyBDSF lists with its
-default options and, again, as LoTSS sets it up. Seeds are other ones than those of the benchmarks that score.
+default options and, again, as LoTSS sets it up; every second one has a nucleus. Seeds are other ones than those of the
+benchmarks that score.
 """
 
 import argparse
@@ -79,7 +80,9 @@ class Recorder(Associator):
     def _hypotheses(
         self, sky: Sky, components: Components, centres: NDArray, seen: Detections, coarse: Coarse | None = None
     ) -> Hypotheses:
-        around = surroundings(components, sky)._replace(resolved=frozenset(coarse.resolved) if coarse else None)
+        around = surroundings(components, sky)
+        if coarse is not None:
+            around = around._replace(resolved=frozenset(coarse.resolved), bare=frozenset(coarse.bare))
         self.looks.append((components, seen, centres, sky.step, around))
         return super()._hypotheses(sky, components, centres, seen, coarse)
 
@@ -124,8 +127,8 @@ def on_fields(recorder: Recorder, number: int) -> Iterator[Look]:
 def on_large_sources(recorder: Recorder, number: int) -> Iterator[Look]:
     """Look at simulated large sources, and keep what was seen on coarser skies."""
     for k, options in tqdm([*itertools.product(range(number), ({}, LOTSS))], disable=None):
-        rng = np.random.default_rng([LARGE_SEED, k])
-        case = large_sources.simulate(rng, 90.0, large_sources.PEAK, options)
+        look = large_sources.Look(options=options, cores=k % 2 == 1)
+        case = large_sources.simulate(np.random.default_rng([LARGE_SEED, k]), look)
         pipeline.associate(case.image, case.components, associator=recorder)
         looks = recorder.taken([np.flatnonzero(case.owned).tolist()])
         yield from (look for look in looks if look.surroundings.resolved is not None and case.owned.any())

@@ -1,12 +1,12 @@
 """Sources that are 2 to 8 times as large as a field of view: how many come back whole.
 
     python benchmarks/large_sources.py [--sources N] [--model NAME|CONFIG] [--weights FILE]
-        [--density PER_SQUARE_DEGREE] [--peak SNR] [--lotss] [--cache DIR]
+        [--density PER_SQUARE_DEGREE] [--peak SNR] [--lotss] [--cores] [--cache DIR]
 
 Models of the five extended classes are stretched to 2 to 8 times 33 beams, lobes and jets with them; a part of each
-lobe's flux stays in a compact hotspot. Unrelated sources lie anywhere outside the bright parts, also between the lobes.
-PyBDSF lists the components, with its default options or (--lotss) as LoTSS sets it up. A source is whole where all
-components on it are one source that has no other's component.
+lobe's flux stays in a compact hotspot; with --cores, the nucleus is a point source, too. Unrelated sources lie anywhere
+outside the bright parts, also between the lobes. PyBDSF lists the components, with its default options or (--lotss) as
+LoTSS sets it up. A source is whole where all components on it are one source that has no other's component.
 The last rows tell how often they are one source, whatever else is in it, and how often a source and the true one
 have nine tenths of the flux of both together in common.
 """
@@ -19,16 +19,18 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.nddata import CCDData
-from astropy.table import Table
+from astropy.table import Row, Table
 from numpy.typing import NDArray
-from random_skies import BEAM_PIX, LOTSS, PIXEL_ARCSEC, to_image
+from random_skies import BEAM_ARCSEC, BEAM_PIX, LOTSS, PIXEL_ARCSEC, to_image
 from tqdm import tqdm
 
 from claran_plugin import pipeline
 from claran_plugin.components import from_pybdsf
 from claran_plugin.evaluation.association_scores import friends_of_friends
+from claran_plugin.footprints import FWHM
 from claran_plugin.morphology import CLASSES, Counts
 from claran_plugin.radio_galaxies import draw_large_blobs, paint
+from claran_plugin.scales import BEAM_AREA
 from claran_plugin.synthetic_sky import Source, claim_bright, observe, scatter
 
 SEED = 9100
@@ -38,10 +40,23 @@ PEAK, LN_PEAK_SCATTER = 30.0, 0.6
 """Median of brightest pixel / noise, and standard deviation of its logarithm."""
 LEAST_WIDTH = 0.03
 """Least width (standard deviation) of what is not a hotspot, in sizes of the source."""
+CORE, LN_CORE_SCATTER, LEAST_CORE = 15.0, 0.6, 6.0
+"""Median of a nucleus' peak / noise, standard deviation of its logarithm, and the least."""
 HOTSPOT = 0.005
 """Share of the flux of each part of a source that is added as a point."""
 MOST_FLUX = 0.9
+CLEAR = 3.0
+"""Mean brightness of a source under a component, in units of its noise, beyond which it is there."""
 LINKING_ARCSEC = np.arange(50, 1001, 50)
+
+
+class Look(NamedTuple):
+    """How it is simulated: unrelated sources per square degree, `PEAK`, PyBDSF's options, whether nuclei are seen."""
+
+    density: float = 90.0
+    peak: float = PEAK
+    options: dict = {}
+    cores: bool = False
 
 
 class Case(NamedTuple):
@@ -63,13 +78,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--density', type=float, default=90.0, help='unrelated sources per square degree (FIRST: 90)')
     parser.add_argument('--peak', type=float, default=PEAK, help='median of brightest pixel / noise (default: 30)')
     parser.add_argument('--lotss', action='store_true', help="PyBDSF with LoTSS's options: wavelets, adaptive boxes")
+    parser.add_argument('--cores', action='store_true', help='nuclei are point sources')
     parser.add_argument('--cache', type=Path, help='folder for the images and catalogues, to be used again')
     arguments = parser.parse_args(argv)
-    options = LOTSS if arguments.lotss else {}
+    look = Look(arguments.density, arguments.peak, LOTSS if arguments.lotss else {}, arguments.cores)
     associator = pipeline.Associator(arguments.model, arguments.weights)
     rows = []
     for number in tqdm(range(arguments.sources), disable=None):
-        case = cached(number, arguments.density, arguments.peak, options, arguments.cache)
+        case = cached(number, look, arguments.cache)
         if not case.owned.any():
             continue
         result = pipeline.associate(case.image, case.components, associator=associator)
@@ -84,48 +100,82 @@ def main(argv: Sequence[str] | None = None) -> None:
     report(rows)
 
 
-def cached(number: int, density: float, peak: float, options: dict, folder: Path | None) -> Case:
+def cached(number: int, look: Look, folder: Path | None) -> Case:
     """Simulate a case and run PyBDSF on it, or read it."""
-    path = folder / f'large_{number}_{density:g}_{peak:g}{"_lotss" if options else ""}.pkl' if folder else None
+    kind = ('_lotss' if look.options else '') + ('_cores' if look.cores else '')
+    path = folder / f'large_{number}_{look.density:g}_{look.peak:g}{kind}.pkl' if folder else None
     if path and path.is_file():
         return pickle.loads(path.read_bytes())
-    case = simulate(np.random.default_rng([SEED, number]), density, peak, options)
+    case = simulate(np.random.default_rng([SEED, number]), look)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pickle.dumps(case))
     return case
 
 
-def simulate(rng: np.random.Generator, density: float, peak: float, options: dict) -> Case:
-    """Draw a large source and its surroundings, and find the components with options of PyBDSF."""
+def simulate(rng: np.random.Generator, look: Look) -> Case:
+    """Draw a large source and its surroundings, and find the components."""
     times = float(np.exp(rng.uniform(*np.log(TIMES))))
     name = str(rng.choice(CLASSES[1:]))
     size = int(1.5 * times * FIELD_BEAMS * BEAM_PIX)
-    big = stretched(rng, name, times * FIELD_BEAMS, peak, ((size - 1) / 2, (size - 1) / 2))
+    big = stretched(rng, name, times * FIELD_BEAMS, look, ((size - 1) / 2, (size - 1) / 2))
     taken = np.zeros((size, size), bool)
     claim_bright(taken, big)
-    number = rng.poisson(density * (size * PIXEL_ARCSEC / 3600) ** 2)
+    number = rng.poisson(look.density * (size * PIXEL_ARCSEC / 3600) ** 2)
     sources = [big, *scatter(rng, taken, number, BEAM_PIX)]
     view = observe(rng, sources, taken.shape, BEAM_PIX)
     image = to_image(view.snr)
-    img, radio = pipeline.run(image, pybdsf=options)
+    img, radio = pipeline.run(image, pybdsf=look.options)
     components = Table(from_pybdsf(img))
-    x, y = np.rint(radio.wcs.world_to_pixel_values(components['RA'], components['DEC'])).astype(int)
-    model = np.zeros(taken.shape)
-    pixels, part = big.stamp.clipped(taken.shape)
-    model[pixels] = part
-    inside = (x >= 0) & (y >= 0) & (x < size) & (y < size)
-    owned = inside & (model[y.clip(0, size - 1), x.clip(0, size - 1)] > 1)
-    return Case(times, name, radio, components, owned)
+    own, others = np.zeros(taken.shape), np.zeros(taken.shape)
+    for source in sources:
+        pixels, part = source.stamp.clipped(taken.shape)
+        (own if source is big else others)[pixels] += part
+    return Case(times, name, radio, components, are_owned(components, radio, own, others))
 
 
-def stretched(rng: np.random.Generator, name: str, beams: float, peak: float, xy: tuple[float, float]) -> Source:
+def stretched(rng: np.random.Generator, name: str, beams: float, look: Look, xy: tuple[float, float]) -> Source:
     """Draw a model and stretch it to a size in beams."""
-    blobs = draw_large_blobs(rng, name, beams, least_width=LEAST_WIDTH, hotspot=HOTSPOT)
+    blobs, nucleus = draw_large_blobs(rng, name, beams, least_width=LEAST_WIDTH, hotspot=HOTSPOT)
     stamp = paint(blobs, xy, BEAM_PIX)
-    scale = np.exp(rng.normal(np.log(peak), LN_PEAK_SCATTER)) / stamp.image.max()
-    blobs[:, 2] *= scale
-    return Source(blobs, xy, xy, stamp._replace(image=stamp.image * scale), Counts(1, 1))
+    blobs[:, 2] *= np.exp(rng.normal(np.log(look.peak), LN_PEAK_SCATTER)) / stamp.image.max()
+    if look.cores:
+        peak = max(np.exp(rng.normal(np.log(CORE), LN_CORE_SCATTER)), LEAST_CORE)
+        blobs = np.concatenate([blobs, [[*nucleus, peak, 0, 0, 0]]])
+    return Source(blobs, xy, xy, paint(blobs, xy, BEAM_PIX), Counts(1, 1))
+
+
+def are_owned(components: Table, image: CCDData, own: NDArray, others: NDArray) -> NDArray:
+    """Tell which components are on a source, (n,) bool, from the models of it and of all others, signal-to-noise.
+
+    Those at whose middles the source is brighter than the noise; and those, as wide ones at its outskirts may be, under
+    whose Gaussians its mean brightness exceeds that of the others, and `CLEAR` times the noise of such a mean.
+    """
+    xy = np.stack(image.wcs.world_to_pixel_values(components['RA'], components['DEC']), axis=-1)
+    ny, nx = own.shape
+    x, y = np.rint(xy).astype(int).T
+    inside = (x >= 0) & (y >= 0) & (x < nx) & (y < ny)
+    owned = inside & (own[y.clip(0, ny - 1), x.clip(0, nx - 1)] > 1)
+    noise_area = 2 * BEAM_AREA * BEAM_PIX**2  # on which noise is alike
+    for k in np.flatnonzero(~owned).tolist():
+        weight, window = gaussian(components[k], xy[k], own.shape)
+        if weight.any():
+            mean, mean_of_others = (np.average(model[window], weights=weight) for model in (own, others))
+            n_independent = max(weight.sum() ** 2 / (weight**2).sum() / noise_area, 1)
+            owned[k] = mean > mean_of_others and mean * np.sqrt(n_independent) > CLEAR
+    return owned
+
+
+def gaussian(component: Row, xy: NDArray, shape: tuple[int, ...]) -> tuple[NDArray, tuple[slice, slice]]:
+    """Give the Gaussian of a component at a pixel (x, y), and the window of an image where it is."""
+    sigma = np.maximum([component['Maj'], component['Min']], BEAM_ARCSEC) / PIXEL_ARCSEC / FWHM
+    reach = int(3 * sigma[0]) + 2
+    (x0, y0), (x1, y1) = np.clip(xy.astype(int) - reach, 0, None), np.clip(xy.astype(int) + reach, 0, shape[::-1])
+    window = slice(y0, max(y1, y0)), slice(x0, max(x1, x0))
+    dy, dx = np.ogrid[window]
+    dx, dy, angle = dx - xy[0], dy - xy[1], np.radians(component['PA'])
+    along, across = -dx * np.sin(angle) + dy * np.cos(angle), -dx * np.cos(angle) - dy * np.sin(angle)
+    return np.exp(-0.5 * ((along / sigma[0]) ** 2 + (across / sigma[1]) ** 2)), window
 
 
 def positions(case: Case) -> NDArray:

@@ -25,7 +25,7 @@ from claran_plugin.hypotheses import Hypotheses
 from claran_plugin.models import DEFAULT, PRECISIONS, default_model, find_model
 from claran_plugin.pixels import in_blocks
 from claran_plugin.quick_imports import quick_imports
-from claran_plugin.scales import Coarse, coarse_centres, coarser_skies, large_sets, on_the_image
+from claran_plugin.scales import Coarse, coarse_centres, coarser_skies, large_sets, likeliest_variants, on_the_image
 from claran_plugin.subjects import FIELD_PIXELS, Sky, choose_centres, to_image
 from claran_plugin.turns import VIEWS, turned, turned_back_boxes
 
@@ -279,11 +279,11 @@ class Associator:
         around = surroundings(components, sky)
         wanted = None
         if coarse is not None:
-            around = around._replace(resolved=frozenset(coarse.resolved))
+            around = around._replace(resolved=frozenset(coarse.resolved), bare=frozenset(coarse.bare))
             wanted = large_sets(coarse)
         views = np.repeat(centres, len(self.views), axis=0)
         found = claims(components, seen, views, sky.step, FIELD_PIXELS, around, wanted, coarse.scale if coarse else 1)
-        return found if coarse is None else on_the_image(found, coarse)
+        return found if coarse is None else on_the_image(likeliest_variants(found, coarse), coarse)
 
 
 class _Told:

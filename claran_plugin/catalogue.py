@@ -33,6 +33,7 @@ class MorphFlag(IntFlag):
     COUNTS_DISAGREE = 32
     BLANK_PIXELS = 64
     NOTHING_COUNTED = 128
+    UNLISTED_EMISSION = 256
 
 
 # At most 56 characters each: one COMMENT card.
@@ -45,6 +46,7 @@ FLAG_MEANINGS: dict[MorphFlag, str] = {
     MorphFlag.COUNTS_DISAGREE: 'the class and the counts on the image disagree',
     MorphFlag.BLANK_PIXELS: 'there are blank pixels within the source',
     MorphFlag.NOTHING_COUNTED: 'no emission above the threshold, nothing counted',
+    MorphFlag.UNLISTED_EMISSION: 'emission in the box that no component stands for',
 }
 
 

@@ -98,6 +98,11 @@ class NoiseMap:
         steps = np.diff(rows, axis=0, append=rows[-1:])
         return steps[y] * wy[:, None] + rows[y]
 
+    def at(self, xy: NDArray) -> NDArray:
+        """Give the noise (n,) at positions (n, 2), pixels (x, y), likewise."""
+        place = (np.asarray(xy, float)[:, ::-1] + 0.5) / self.sides - 0.5
+        return ndimage.map_coordinates(self.grid, place.T, order=1, mode='nearest')
+
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> NDArray:
         """Give the whole map."""
         return self[:, :].astype(dtype or np.float32, copy=False)

@@ -31,6 +31,8 @@ BETWEEN = 0.15
 LEAST_KEPT = 0.02
 """A set with less than this of the flux in a box is as unlikely as one with this; an island with less than this of the
 extent of the largest one, as one with this."""
+NUCLEUS_NEAR = 0.1
+"""How far from the middle of a source's box its nucleus is (standard deviation), in sides of the box."""
 SEEN = np.array([components_of(name) for name in CLASSES])
 """Components that each class has."""
 MOST_SEEN = SEEN.max()
@@ -61,6 +63,10 @@ class DivisionModel(NamedTuple):
         For each island that is too faint to be counted.
     small_member : float
         On a coarser sky, for each island that is no larger than the beam.
+    bare_member : float
+        On a coarser sky, for each of these that lies in no extended emission, ...
+    nucleus : float
+        ... and this, if it is in the middle of the set's box; less the farther from it.
     shared, small_shared : float
         On a coarser sky, for each island left out that lies on emission that is counted for the set, if it is larger
         than the beam, and if not.
@@ -83,6 +89,8 @@ class DivisionModel(NamedTuple):
     member: float = 0.0
     faint_member: float = 0.0
     small_member: float = 0.0
+    bare_member: float = 0.0
+    nucleus: float = 0.0
     shared: float = 0.0
     small_shared: float = 0.0
     lit: float = 0.0
@@ -102,21 +110,23 @@ FITTED = DivisionModel(
     faint_member=-0.9,
 )
 COARSE = DivisionModel(
-    fewer=2.99,
-    more=0.65,
-    overlap=3.39,
-    stranger=-0.78,
-    density=0.31,
-    faint_stranger=-1.5,
-    between=-0.47,
-    kept=-1.2,
-    member=-0.07,
-    faint_member=1.5,
-    small_member=-2.02,
-    shared=-2.12,
-    small_shared=-0.83,
-    lit=2.77,
-    extent=1.47,
+    fewer=2.53,
+    more=0.2,
+    overlap=3.86,
+    stranger=-0.9,
+    density=0.37,
+    faint_stranger=-1.18,
+    between=-0.73,
+    kept=-1.47,
+    member=0.31,
+    faint_member=1.18,
+    small_member=-0.6,
+    bare_member=-2.33,
+    nucleus=1.83,
+    shared=-2.63,
+    small_shared=-0.8,
+    lit=2.58,
+    extent=1.1,
 )
 """On a coarser sky."""
 
@@ -137,6 +147,8 @@ class Surroundings(NamedTuple):
         Of the image, square pixels, without what is blank.
     resolved : frozenset of int, optional
         Islands larger than the beam, where that tells parts of a source from strangers: on a coarser sky.
+    bare : frozenset of int
+        Those of the others that lie in no extended emission.
     n_islands : int, optional
         How many of the islands lie on the image, at least in part; by default all do.
     emitted : mapping of int to float, optional
@@ -149,6 +161,7 @@ class Surroundings(NamedTuple):
     flux: Mapping[int, float]
     area: float
     resolved: frozenset[int] | None = None
+    bare: frozenset[int] = frozenset()
     n_islands: int | None = None
     emitted: Mapping[int, float] | None = None
 
@@ -250,6 +263,7 @@ class Division:
 
     def _list(self, held: frozenset[int]) -> Sets:
         resolved, counted = self.surroundings.resolved, self.surroundings.components
+        bare = self.surroundings.bare
         outlines = self.surroundings.outlines
         large = held if resolved is None else held & resolved
 
@@ -262,9 +276,14 @@ class Division:
         n_first = min(len(ranked), MOST_DIVIDED)
         patterns, inside = _patterns(n_first)
         if n_first < len(ranked):
-            patterns = [*patterns, tuple(range(len(ranked)))]
-            inside = np.pad(inside, ((0, 1), (0, len(ranked) - n_first)))
-            inside[-1] = True
+            wholes = [tuple(range(len(ranked)))]
+            without_bare = tuple(k for k in wholes[0] if k < n_first or ranked[k] not in bare)
+            if n_first < len(without_bare) < len(ranked):
+                wholes.insert(0, without_bare)
+            inside = np.pad(inside, ((0, len(wholes)), (0, len(ranked) - n_first)))
+            for row, whole in zip(inside[len(patterns) :], wholes, strict=True):
+                row[list(whole)] = True
+            patterns = [*patterns, *wholes]
         shapes = {name: bounds for island in ranked for name, bounds in counted[island].items()}
         place = {name: k for k, name in enumerate(shapes)}
         owned = np.zeros((len(ranked), len(shapes)), np.float32)
@@ -292,6 +311,7 @@ class Division:
             small_member=(inside & ~is_large).sum(axis=1),
         )
         if resolved is not None:
+            known |= self._known_of_bare(ranked, around, inside, boxes)
             known |= self._known_of_coarse(ranked, shapes, inside, has, owned, is_large)
         return Sets(
             tuple(ranked),
@@ -303,6 +323,20 @@ class Division:
             known,
             None if resolved is None else _grouped(inside & is_large),
         )
+
+    def _known_of_bare(
+        self, ranked: Sequence[int], around: NDArray, inside: NDArray, boxes: NDArray
+    ) -> dict[str, NDArray]:
+        """Give what is weighed of islands that lie in no extended emission.
+
+        The islands are `ranked`, with their outlines (n, 4) and the sets (m, n) that they are in; these have `boxes`.
+        """
+        bare = np.array([island in self.surroundings.bare for island in ranked])
+        middle, centre = ((each[:, :2] + each[:, 2:]) / 2 for each in (around[bare], boxes))
+        side = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True), 1)
+        away = np.linalg.norm(middle - centre[:, None], axis=-1) / side  # (m, bare ones)
+        near = np.exp(-((away / NUCLEUS_NEAR) ** 2) / 2)
+        return dict(bare_member=inside[:, bare].sum(axis=1), nucleus=(inside[:, bare] * near).sum(axis=1))
 
     def _known_of_coarse(
         self,

@@ -24,7 +24,6 @@ from claran_plugin.errors import InputError
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import CLASSES
 from claran_plugin.pipeline import Association
-from claran_plugin.scales import RARE
 
 ENDING = '.evidence.fits'
 PER_IMAGE = 'per_image'
@@ -227,7 +226,7 @@ def _told(row: Mapping) -> str:
         # A row out of its island has no more than this, but an island may have as little beside a likely larger set.
         is_island = int(row['Assoc']) > 1 or float(row['Evidence']) > -SPLIT_PENALTY
         return f'{evidence}, {"an island" if is_island else "by itself"}; no detection claims it'
-    alone = log_odds(float(row['Probability'])) + certainty - (RARE if scale > 1 else 0)
+    alone = log_odds(float(row['Probability'])) + certainty
     if float(row['Evidence']) < alone - 0.05:
         evidence += f', limited by a larger set ({alone:+.2f} by itself)'
     probabilities: NDArray = np.array([float(row[f'P_{name}']) for name in CLASSES])

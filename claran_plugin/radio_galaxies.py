@@ -140,8 +140,10 @@ def draw_blobs(rng: Generator, name: str) -> tuple[NDArray, NDArray]:
     return blobs, turn @ host
 
 
-def draw_large_blobs(rng: Generator, name: str, beams: float, *, least_width: float, hotspot: float) -> NDArray:
-    """Draw a source of a class and stretch it, lobes and jets with it; blobs as `draw_blobs` gives them.
+def draw_large_blobs(
+    rng: Generator, name: str, beams: float, *, least_width: float, hotspot: float
+) -> tuple[NDArray, NDArray]:
+    """Draw a source of a class and stretch it, lobes and jets with it; give what `draw_blobs` gives.
 
     Parameters
     ----------
@@ -155,14 +157,14 @@ def draw_large_blobs(rng: Generator, name: str, beams: float, *, least_width: fl
     hotspot : float
         Share of the flux of each blob that is added to it as a point.
     """
-    blobs, _ = draw_blobs(rng, name)
+    blobs, host = draw_blobs(rng, name)
     factor = beams / max(float(np.linalg.norm(np.ptp(blobs[:, :2], axis=0))), 1e-3)
     blobs[:, :2] *= factor
     blobs[:, 3:5] = np.maximum(blobs[:, 3:5] * factor, least_width * beams)
     spots = blobs.copy()
     spots[:, 2] *= hotspot
     spots[:, 3:5] = 0
-    return np.concatenate([blobs, spots])
+    return np.concatenate([blobs, spots]), host * factor
 
 
 def _separation(rng: Generator, name: str) -> float:

@@ -22,6 +22,7 @@ from claran_plugin.images import pixel_scale
 from claran_plugin.infrared_objects import NO_OBJECTS, find_objects
 from claran_plugin.morphology import CLASSES, Counts, component_labels, peak_positions, source_box
 from claran_plugin.subjects import Sky, resample
+from claran_plugin.unlisted import ListedEmission
 
 LOW_PROBABILITY = 0.8
 COUNTING_PIXELS_PER_BEAM = 9.0
@@ -82,6 +83,7 @@ def describe_sources(
     tree = cKDTree(components.xy) if len(components.xy) else None
     objects = find_objects(sky.infrared) if sky.infrared is not None else NO_OBJECTS
     objects_tree = cKDTree(objects.xy)
+    listed = ListedEmission(sky, components)
     for label, hypothesis in enumerate(partition.hypotheses):
         members = np.array(sorted(hypothesis.members))
         measured = measure(sky, components, partition.labels, label, members, tree)
@@ -95,6 +97,8 @@ def describe_sources(
             probabilities = np.zeros(len(CLASSES))
             probabilities[chosen] = calibration.isolated if unlooked else calibration.unseen
             flag |= MorphFlag.NOT_LOOKED_AT if unlooked else MorphFlag.NO_DETECTION
+        if hypothesis.box is not None and listed.lacks_some(hypothesis.box):
+            flag |= MorphFlag.UNLISTED_EMISSION
         box = box_of(hypothesis, measured)
         flag |= _flags(sky, box, hypothesis.box, measured.counts, chosen, float(probabilities[chosen]), largest_field)
         rows.append((CLASSES[chosen], probabilities[chosen], probabilities, *measured.counts, int(flag), box))

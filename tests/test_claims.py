@@ -10,7 +10,7 @@ from small_partitions import FIELD, components, sources
 from claran_plugin import claims as claims_module
 from claran_plugin.association import associate
 from claran_plugin.claims import Detections, claims
-from claran_plugin.division import BETWEEN, Surroundings, _between
+from claran_plugin.division import BETWEEN, Division, Surroundings, _between
 from claran_plugin.footprints import surroundings
 from claran_plugin.morphology import CLASSES, box_around
 from claran_plugin.simulation import simulate_field
@@ -167,7 +167,8 @@ def test_any_number_of_islands_in_a_box():
 
 
 def test_on_a_coarser_sky_what_lies_on_a_lobe_goes_with_it():
-    # Two lobes, and an island on the emission of one of them, or beside it as a component of its own, extended or not.
+    # Two lobes, and an island on the emission of one of them, or beside it as a component of its own, extended, or
+    # compact and bare.
     places = [(40, 66), (92, 66), (48, 66)]
     box = box_around(np.array([square(*xy, half=12) for xy in places[:2]]), 3)
     left_out, members = {}, {}
@@ -182,15 +183,58 @@ def test_on_a_coarser_sky_what_lies_on_a_lobe_goes_with_it():
                 2: {1: lobe} if on_it else {3: square(48, 66, half)},
             },
             resolved=frozenset({0, 1, 2} if half > 6 else {0, 1}),
+            bare=frozenset() if on_it or half > 6 else frozenset({2}),
             emitted={1: 100.0, 2: 100.0, 3: 1.0 if half < 6 else 100.0, 4: 1.0, 5: 1.0},
         )
         made = claims(parts, detection(box, '2C_2P'), CENTRE, 1.0, FIELD, around, lambda islands: True, 4)
         evidence = {h.members: h.evidence for h in made}
         left_out[on_it, half] = evidence.get(frozenset({0, 1}), -9.0)
         members[on_it, half] = evidence.get(frozenset({0, 1, 2}), -9.0)
-    assert members[True, 12.0] > 1 > left_out[True, 12.0]
-    assert left_out[False, 2.0] > 1 > members[False, 2.0]
+    assert members[True, 12.0] > left_out[True, 12.0] + 1
+    assert left_out[False, 2.0] > members[False, 2.0] + 0.3
     assert members[True, 12.0] > members[False, 12.0] > members[False, 2.0]
+
+
+def test_on_a_coarser_sky_what_is_bare_is_a_part_of_a_source_only_in_its_middle():
+    place = {'middle': (66, 66), 'off the axis': (66, 84), 'near an end': (84, 66)}
+    likely = {}
+    for name, xy in place.items():
+        places = [(40, 66), (92, 66), xy]
+        _, around = scene([*places, (10, 10), (120, 15)], set(range(5)))
+        shapes = [square(*places[0], half=12), square(*places[1], half=12), square(*xy, half=2)]
+        around = around._replace(
+            components={**around.components, **{k: {k + 1: shape} for k, shape in enumerate(shapes)}},
+            outlines={**around.outlines, **dict(enumerate(shapes))},
+            resolved=frozenset({0, 1}),
+            bare=frozenset({2, 3, 4}),
+            emitted={1: 100.0, 2: 100.0, 3: 1.0, 4: 1.0, 5: 1.0},
+        )
+        division = Division(around, 5)
+        sets, shares = division.shares(frozenset({0, 1, 2}), box_around(np.array(shapes), 3)[None], np.eye(6)[3:4])
+        with_it, without = (
+            next(k for k in range(len(sets.patterns)) if set(sets.choice(k)) == wanted)
+            for wanted in ({0, 1, 2}, {0, 1})
+        )
+        likely[name] = float(np.log(shares[0, with_it] / shares[0, without]))
+    assert likely['middle'] > likely['near an end'] + 1
+    assert likely['middle'] > likely['off the axis']
+    assert likely['near an end'] < 0
+
+
+def test_of_many_islands_the_bare_ones_are_no_part_of_the_rest():
+    n = 12
+    places = [(10.0 + 9 * k, 66.0) for k in range(n)]
+    parts, around = scene(places, set(range(n)))
+    around = around._replace(
+        resolved=frozenset({0, 1}), bare=frozenset(range(6, n, 2)), emitted=dict.fromkeys(range(n + 1), 1.0)
+    )
+    sets = Division(around, n).sets(frozenset(range(n)))
+    wholes = [frozenset(sets.choice(k)) for k in range(len(sets.patterns)) if len(sets.patterns[k]) > 6]
+    assert frozenset(range(n)) in wholes
+    (other,) = set(wholes) - {frozenset(range(n))}
+    left_out = frozenset(range(n)) - other
+    assert left_out
+    assert left_out <= around.bare
 
 
 def test_far_coarser_skies_weigh_a_set_against_nothing_only():
@@ -204,7 +248,7 @@ def test_far_coarser_skies_weigh_a_set_against_nothing_only():
 
     near, far = told(2), told(4)
     assert near.keys() == far.keys()
-    several = [members for members, h in near.items() if len(members) > 1 and h.probability < 0.8]
+    several = [members for members, h in near.items() if len(members) > 1 and h.probability < 0.89]
     assert several
     for members, hypothesis in near.items():
         other = far[members]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from claran_plugin.contours import contour_lines, hull_mask, noise, noise_map
+from claran_plugin.contours import NoiseMap, contour_lines, hull_mask, noise, noise_map
 
 
 def beam_noise(shape, beam_pix, rms, seed=0):
@@ -156,3 +156,13 @@ def test_the_share_that_is_not_blank():
     assert noise_map(data, 3.0).filled == 1
     data[:, :150] = np.nan
     assert noise_map(data, 3.0).filled == pytest.approx(0.75, abs=0.01)
+
+
+def test_noise_at_positions_is_that_of_the_map():
+    rng = np.random.default_rng(5)
+    made = NoiseMap(rng.uniform(1, 3, (4, 3)), (20, 30), (75, 85))
+    whole = np.asarray(made)
+    xy = rng.integers(0, (85, 75), (200, 2))
+    np.testing.assert_allclose(made.at(xy), whole[xy[:, 1], xy[:, 0]], rtol=1e-5)
+    assert made.at(np.array([[-40.0, 10.0], [500.0, 10.0]])).tolist() == pytest.approx([whole[10, 0], whole[10, -1]])
+    assert NoiseMap.constant(2.0, (5, 5)).at(xy[:3]).tolist() == [2.0, 2.0, 2.0]

@@ -17,11 +17,20 @@ from claran_plugin.associator import Associator, choose_coarser_fields, choose_f
 from claran_plugin.claimed import Components
 from claran_plugin.claims import Detections, log_odds
 from claran_plugin.components import standardise
+from claran_plugin.embedding import light_around
 from claran_plugin.footprints import island_components, on_image
 from claran_plugin.hypotheses import Hypotheses, Hypothesis
 from claran_plugin.images import beam_pix, pixel_scale
 from claran_plugin.pipeline import associate
-from claran_plugin.scales import RARE, Coarse, coarse_centres, coarser, coarser_skies, large_sets, on_the_image
+from claran_plugin.scales import (
+    Coarse,
+    coarse_centres,
+    coarser,
+    coarser_skies,
+    large_sets,
+    likeliest_variants,
+    on_the_image,
+)
 from claran_plugin.simulation import simulate_field
 from claran_plugin.sources import measure
 from claran_plugin.subjects import FIELD_PIXELS, Sky
@@ -107,6 +116,54 @@ def test_where_a_coarser_sky_is_looked_at():
     assert len(coarse_centres(next(coarser_skies(near, found_in(near))))) == 0
 
 
+def test_a_pair_of_which_one_is_compact_at_a_coarser_beam_is_looked_at_there():
+    pair = sky_of((60, 400, 60, 8), (560, 400, 60, 3), size=800)
+    skies = list(coarser_skies(pair, found_in(pair)))
+    components = found_in(pair)
+    compact = int(np.argmin(np.linalg.norm(components.xy - (560, 400), axis=1)))
+    coarse = next(c for c in skies if c.scale == 8)
+    island = int(coarse.components.island[compact])
+    assert island not in coarse.resolved
+    assert island in coarse.once_resolved
+    middle = (np.array([310, 400]) + 0.5) / 8 - 0.5
+    assert np.linalg.norm(coarse_centres(coarse) - middle, axis=1).min() < 6
+
+
+def test_compact_islands_are_bare_unless_embedded_in_a_lobe():
+    lobe = (200, 200, 4.0, 25)
+    sky = sky_of(lobe, (200, 205, 30, 1), (200, 330, 60, 1), (330, 330, 30, 8), seed=3)
+    components = found_in(sky)
+    at = {
+        name: int(np.argmin(np.linalg.norm(components.xy - place, axis=1)))
+        for name, place in dict(embedded=(200, 205), alone=(200, 330), large=(330, 330)).items()
+    }
+    light = light_around(sky, components.xy, components.covariance)
+    assert light[at['embedded']] > 2
+    assert abs(light[at['alone']]) < 0.5
+    for coarse in coarser_skies(sky, components):
+        bare = {name for name, k in at.items() if int(coarse.components.island[k]) in coarse.bare}
+        assert bare == ({'alone'} if coarse.scale < 8 else {'alone', 'large'})
+
+
+def test_light_around_components_beside_edges_and_blank_pixels():
+    sky = sky_of((2, 2, 60, 1), (100, 100, 60, 1), size=300, blank=(slice(80, 120), slice(80, 120)))
+    xy = np.array([[2.0, 2.0], [100.0, 100.0], [-500.0, 40.0]])
+    light = light_around(sky, xy, np.tile(np.eye(2) * (BEAM / 2.3548) ** 2, (3, 1, 1)))
+    assert abs(light[0]) < 0.6
+    assert light[1:].tolist() == [0, 0]  # nothing of their rings was observed
+    assert light_around(sky, np.empty((0, 2)), np.empty((0, 2, 2))).shape == (0,)
+
+
+def test_of_sets_that_differ_in_compact_islands_the_likeliest_is_kept():
+    components = Components(np.zeros((5, 2)), np.tile(np.eye(2), (5, 1, 1)), np.ones(5), np.arange(5))
+    coarse = Coarse(SimpleNamespace(), components, {}, {0, 1}, {0, 1}, {2, 3}, 4)
+    evidence = {(0, 1): 1.0, (0, 1, 2): 2.0, (0, 1, 2, 3): 0.5, (0,): -1.0, (2, 3): 0.3, (3,): 0.2}
+    offered = [Hypothesis(frozenset(members), e, np.zeros(6), None) for members, e in evidence.items()]
+    kept = likeliest_variants(Hypotheses.of(offered), coarse)
+    assert [sorted(h.members) for h in kept] == [[0, 1, 2], [0], [2, 3], [3]]
+    assert len(likeliest_variants(Hypotheses.of([]), coarse)) == 0
+
+
 def test_only_what_is_too_large_for_finer_fields_counts():
     sky = sky_of((125, 200, 20, 8), (235, 200, 20, 8))
     components = found_in(sky)
@@ -120,7 +177,7 @@ def test_only_what_is_too_large_for_finer_fields_counts():
     (kept,) = on_the_image(Hypotheses.of([seen]), coarse)
     assert kept.members == seen.members
     assert kept.scale == 2
-    assert kept.evidence == pytest.approx(2.0 - RARE)
+    assert kept.evidence == 2.0
     np.testing.assert_allclose(kept.box, [20.5, 40.5, 60.5, 80.5])
 
 
@@ -222,7 +279,7 @@ def test_crowds_do_not_make_more_fields_than_there_is_room():
     sky = SimpleNamespace(field_pix=99.0, beam_pix=3.0)
     boxes = {k: np.concatenate([p - 2, p + 2]) for k, p in enumerate(xy)}
     components = Components(xy, np.tile(np.eye(2), (n, 1, 1)), np.ones(n), np.arange(n))
-    centres = coarse_centres(Coarse(sky, components, boxes, set(range(n)), 2))
+    centres = coarse_centres(Coarse(sky, components, boxes, set(range(n)), set(range(n)), set(), 2))
     assert 0 < len(centres) < (2000 / (99 * 6 / 33)) ** 2 * 2
 
 

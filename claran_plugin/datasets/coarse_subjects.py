@@ -103,7 +103,7 @@ def _large(rng: Generator, size: int, scale: int) -> Source:
     beams = side * FIELD_PIXELS / PIXELS_PER_BEAM * scale
     x, y = (size - 1) / 2 + rng.uniform(-SHIFT, SHIFT, 2) * scale
     width, hotspot = (float(np.exp(rng.uniform(*np.log(limits)))) for limits in (LEAST_WIDTH, HOTSPOT))
-    blobs = draw_large_blobs(rng, str(rng.choice(CLASSES[1:])), beams, least_width=width, hotspot=hotspot)
+    blobs, _ = draw_large_blobs(rng, str(rng.choice(CLASSES[1:])), beams, least_width=width, hotspot=hotspot)
     stamp = paint(blobs, (x, y), PIXELS_PER_BEAM)
     factor = np.exp(rng.normal(*LN_PEAK)) / stamp.image.max()
     blobs[:, 2] *= factor

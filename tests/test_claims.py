@@ -224,7 +224,7 @@ def test_on_a_coarser_sky_what_is_bare_is_a_part_of_a_source_only_in_its_middle(
 def test_of_many_islands_the_bare_ones_are_no_part_of_the_rest():
     n = 12
     places = [(10.0 + 9 * k, 66.0) for k in range(n)]
-    parts, around = scene(places, set(range(n)))
+    _, around = scene(places, set(range(n)))
     around = around._replace(
         resolved=frozenset({0, 1}), bare=frozenset(range(6, n, 2)), emitted=dict.fromkeys(range(n + 1), 1.0)
     )

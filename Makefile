@@ -69,6 +69,7 @@ benchmark-accuracy: $(READY)  ## print the figures of docs/accuracy.md; DATA=fol
 	$(PY) benchmarks/unrelated_sources.py --fields 8
 	$(PY) benchmarks/large_sources.py
 	$(PY) benchmarks/large_sources.py --lotss
+	$(PY) benchmarks/large_sources.py --cores
 	$(PY) benchmarks/failures.py --data $(DATA) -o docs/failures.png
 	$(VENV)/bin/claran dataset radiogalaxynet $(DATA)/radiogalaxynet -o data/radiogalaxynet --overwrite
 	$(VENV)/bin/claran test radiogalaxynet_compact benchmarks/weights/radiogalaxynet_compact.pth --tta

@@ -58,8 +58,10 @@ class ListedEmission:
         if self._tree is None:
             return listed
         low, high = xy.min(axis=0), xy.max(axis=0)
-        radius = float(np.linalg.norm(high - low)) / 2 + self._reach.max()
-        for number in self._tree.query_ball_point((low + high) / 2, radius):
+        middle, half_side = (low + high) / 2, (high - low) / 2
+        near = np.array(self._tree.query_ball_point(middle, np.linalg.norm(half_side) + self._reach.max()), int)
+        reaches = np.all(np.abs(self._xy[near] - middle) <= half_side + self._reach[near, None], axis=1)
+        for number in near[reaches]:
             way = xy - self._xy[number]
             half = np.einsum('ni,ij,nj->n', way, self._inverse[number], way) < (FWHM / 2) ** 2
             listed |= half | (np.abs(way).max(axis=1) <= self._sky.beam_pix / 2)

@@ -32,8 +32,11 @@ from claran_plugin.subjects import Sky, boxes_of_pairs, covering_centres, unlike
 
 FACTOR = 2
 """Between the resolutions of one scale and the next."""
-WANTED_SIDE = (0.37, 0.85)
-"""Sides of what a coarser field of view is put around, in sides of the field; a finer one shows what is smaller."""
+WANTED_SIDE = (0.37, 0.75)
+"""Sides of what a coarser field of view is put around, in sides of the field; a finer one shows what is smaller, a
+coarser one what is larger, ..."""
+LARGEST_OF_ALL = 0.85
+"""... up to this on the coarsest sky."""
 LARGEST_FINER = 0.72
 """A set whose components span more than this part of a field of view is left to the next coarser one."""
 JOINING_SIGMA = 3.0
@@ -226,21 +229,22 @@ def _are_resolved(emission: Emission, beam_pix: float) -> NDArray:
 def coarse_centres(coarse: Coarse) -> NDArray:
     """Choose fields of view around what may be a source too large for the finer ones.
 
-    That is a resolved island of the right size, or a pair of islands that are resolved there or on a finer one of the
-    coarser skies: of two lobes far apart, one may be compact.
+    That is a resolved island of the right size, or a pair of which one is resolved, and the other here or on a finer one
+    of the coarser skies: of two lobes far apart, one may be compact.
 
     Returns
     -------
     (m, 2) array of pixels (x, y) of the coarser sky
     """
-    single, paired = (
-        np.array([coarse.boxes[number] for number in sorted(islands)]).reshape(-1, 4)
-        for islands in (coarse.resolved, coarse.once_resolved)
-    )
-    if not len(paired):
+    islands = sorted(coarse.once_resolved)
+    boxes = np.array([coarse.boxes[number] for number in islands]).reshape(-1, 4)
+    if not len(boxes):
         return np.empty((0, 2))
+    resolved = np.isin(islands, list(coarse.resolved))
     low, high = np.array(WANTED_SIDE) * coarse.sky.field_pix
-    found = np.concatenate([single, boxes_of_pairs(paired, 0, high)])
+    if coarse.sky.field_pix >= max(coarse.sky.radio.shape):
+        high = LARGEST_OF_ALL * coarse.sky.field_pix
+    found = np.concatenate([boxes[resolved], boxes_of_pairs(boxes, 0, high, resolved)])
     side = (found[:, 2:] - found[:, :2]).max(axis=1)
     wanted = unlike(found[(side > low) & (side < high)], coarse.sky)
     return covering_centres(wanted, coarse.sky.field_pix, coarse.sky.field_pix / 2)

@@ -211,10 +211,15 @@ def choose_centres(outlines: NDArray, sky: Sky, whole: NDArray | None = None) ->
     return covering_centres(unlike(np.concatenate(wanted), sky), sky.field_pix, NEAR_FIELDS * sky.field_pix)
 
 
-def boxes_of_pairs(boxes: NDArray, least: float, most: float) -> NDArray:
-    """Give the boxes (p, 4) around each two of some (n, 4) whose middles are `least` to `most` apart."""
+def boxes_of_pairs(boxes: NDArray, least: float, most: float, one_of: NDArray | None = None) -> NDArray:
+    """Give the boxes (p, 4) around each two of some (n, 4) whose middles are `least` to `most` apart.
+
+    With `one_of` (n,) bool, at least one of the two is one of these.
+    """
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     pairs = cKDTree(middles).query_pairs(most, output_type='ndarray')
+    if one_of is not None:
+        pairs = pairs[one_of[pairs].any(axis=1)]
     separation = np.linalg.norm(middles[pairs[:, 0]] - middles[pairs[:, 1]], axis=1)
     one, other = boxes[pairs[separation > least].T]
     return np.concatenate([np.minimum(one, other)[:, :2], np.maximum(one, other)[:, 2:]], axis=1)

@@ -276,7 +276,7 @@ def test_crowds_do_not_make_more_fields_than_there_is_room():
     rng = np.random.default_rng(2)
     n = 3000
     xy = rng.uniform(0, 2000, (n, 2))
-    sky = SimpleNamespace(field_pix=99.0, beam_pix=3.0)
+    sky = SimpleNamespace(field_pix=99.0, beam_pix=3.0, radio=np.empty((2000, 2000)))
     boxes = {k: np.concatenate([p - 2, p + 2]) for k, p in enumerate(xy)}
     components = Components(xy, np.tile(np.eye(2), (n, 1, 1)), np.ones(n), np.arange(n))
     centres = coarse_centres(Coarse(sky, components, boxes, set(range(n)), set(range(n)), set(), 2))

@@ -229,8 +229,8 @@ def _are_resolved(emission: Emission, beam_pix: float) -> NDArray:
 def coarse_centres(coarse: Coarse) -> NDArray:
     """Choose fields of view around what may be a source too large for the finer ones.
 
-    That is a resolved island of the right size, or a pair of which one is resolved, and the other here or on a finer one
-    of the coarser skies: of two lobes far apart, one may be compact.
+    That is a resolved island of the right size, or a pair of which one is resolved, and the other here or on a finer
+    one of the coarser skies: of two lobes far apart, one may be compact.
 
     Returns
     -------

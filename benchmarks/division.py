@@ -1,4 +1,4 @@
-"""How detections are divided among sets of islands: fit `division.DivisionModel`, and tell its likelihood.
+"""How detections are divided among sets of islands: fit `division_model.DivisionModel`, and tell its likelihood.
 
     python benchmarks/division.py --data DIR/radiogalaxynet [--images N] [--fields K] [--sources N] [--weights FILE]
 
@@ -32,11 +32,12 @@ from claran_plugin.associator import Associator
 from claran_plugin.boxes import box_iou
 from claran_plugin.claimed import Components, members_of
 from claran_plugin.claims import Detections, Seen
-from claran_plugin.division import COARSE, FITTED, Division, DivisionModel, Sets, Surroundings
+from claran_plugin.division import Division, Sets, Surroundings
+from claran_plugin.division_model import COARSE, FITTED, DivisionModel
 from claran_plugin.footprints import surroundings
 from claran_plugin.hypotheses import Hypotheses
 from claran_plugin.morphology import box_around
-from claran_plugin.scales import Coarse
+from claran_plugin.scales import Coarse, with_coarse
 from claran_plugin.subjects import FIELD_PIXELS, Sky
 
 SEED = 8000
@@ -82,7 +83,7 @@ class Recorder(Associator):
     ) -> Hypotheses:
         around = surroundings(components, sky)
         if coarse is not None:
-            around = around._replace(resolved=frozenset(coarse.resolved), bare=frozenset(coarse.bare))
+            around = with_coarse(around, coarse)
         self.looks.append((components, seen, centres, sky.step, around))
         return super()._hypotheses(sky, components, centres, seen, coarse)
 
@@ -127,8 +128,8 @@ def on_fields(recorder: Recorder, number: int) -> Iterator[Look]:
 def on_large_sources(recorder: Recorder, number: int) -> Iterator[Look]:
     """Look at simulated large sources, and keep what was seen on coarser skies."""
     for k, options in tqdm([*itertools.product(range(number), ({}, LOTSS))], disable=None):
-        look = large_sources.Look(options=options, cores=k % 2 == 1)
-        case = large_sources.simulate(np.random.default_rng([LARGE_SEED, k]), look)
+        conditions = large_sources.Conditions(options=options, cores=k % 2 == 1)
+        case = large_sources.simulate(np.random.default_rng([LARGE_SEED, k]), conditions)
         pipeline.associate(case.image, case.components, associator=recorder)
         looks = recorder.taken([np.flatnonzero(case.owned).tolist()])
         yield from (look for look in looks if look.surroundings.resolved is not None and case.owned.any())

@@ -50,7 +50,7 @@ CLEAR = 3.0
 LINKING_ARCSEC = np.arange(50, 1001, 50)
 
 
-class Look(NamedTuple):
+class Conditions(NamedTuple):
     """How it is simulated: unrelated sources per square degree, `PEAK`, PyBDSF's options, whether nuclei are seen."""
 
     density: float = 90.0
@@ -81,11 +81,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--cores', action='store_true', help='nuclei are point sources')
     parser.add_argument('--cache', type=Path, help='folder for the images and catalogues, to be used again')
     arguments = parser.parse_args(argv)
-    look = Look(arguments.density, arguments.peak, LOTSS if arguments.lotss else {}, arguments.cores)
+    conditions = Conditions(arguments.density, arguments.peak, LOTSS if arguments.lotss else {}, arguments.cores)
     associator = pipeline.Associator(arguments.model, arguments.weights)
     rows = []
     for number in tqdm(range(arguments.sources), disable=None):
-        case = cached(number, look, arguments.cache)
+        case = cached(number, conditions, arguments.cache)
         if not case.owned.any():
             continue
         result = pipeline.associate(case.image, case.components, associator=associator)
@@ -100,32 +100,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     report(rows)
 
 
-def cached(number: int, look: Look, folder: Path | None) -> Case:
+def cached(number: int, conditions: Conditions, folder: Path | None) -> Case:
     """Simulate a case and run PyBDSF on it, or read it."""
-    kind = ('_lotss' if look.options else '') + ('_cores' if look.cores else '')
-    path = folder / f'large_{number}_{look.density:g}_{look.peak:g}{kind}.pkl' if folder else None
+    kind = ('_lotss' if conditions.options else '') + ('_cores' if conditions.cores else '')
+    path = folder / f'large_{number}_{conditions.density:g}_{conditions.peak:g}{kind}.pkl' if folder else None
     if path and path.is_file():
         return pickle.loads(path.read_bytes())
-    case = simulate(np.random.default_rng([SEED, number]), look)
+    case = simulate(np.random.default_rng([SEED, number]), conditions)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pickle.dumps(case))
     return case
 
 
-def simulate(rng: np.random.Generator, look: Look) -> Case:
+def simulate(rng: np.random.Generator, conditions: Conditions) -> Case:
     """Draw a large source and its surroundings, and find the components."""
     times = float(np.exp(rng.uniform(*np.log(TIMES))))
     name = str(rng.choice(CLASSES[1:]))
     size = int(1.5 * times * FIELD_BEAMS * BEAM_PIX)
-    big = stretched(rng, name, times * FIELD_BEAMS, look, ((size - 1) / 2, (size - 1) / 2))
+    big = stretched(rng, name, times * FIELD_BEAMS, conditions, ((size - 1) / 2, (size - 1) / 2))
     taken = np.zeros((size, size), bool)
     claim_bright(taken, big)
-    number = rng.poisson(look.density * (size * PIXEL_ARCSEC / 3600) ** 2)
+    number = rng.poisson(conditions.density * (size * PIXEL_ARCSEC / 3600) ** 2)
     sources = [big, *scatter(rng, taken, number, BEAM_PIX)]
     view = observe(rng, sources, taken.shape, BEAM_PIX)
     image = to_image(view.snr)
-    img, radio = pipeline.run(image, pybdsf=look.options)
+    img, radio = pipeline.run(image, pybdsf=conditions.options)
     components = Table(from_pybdsf(img))
     own, others = np.zeros(taken.shape), np.zeros(taken.shape)
     for source in sources:
@@ -134,12 +134,14 @@ def simulate(rng: np.random.Generator, look: Look) -> Case:
     return Case(times, name, radio, components, are_owned(components, radio, own, others))
 
 
-def stretched(rng: np.random.Generator, name: str, beams: float, look: Look, xy: tuple[float, float]) -> Source:
+def stretched(
+    rng: np.random.Generator, name: str, beams: float, conditions: Conditions, xy: tuple[float, float]
+) -> Source:
     """Draw a model and stretch it to a size in beams."""
     blobs, nucleus = draw_large_blobs(rng, name, beams, least_width=LEAST_WIDTH, hotspot=HOTSPOT)
     stamp = paint(blobs, xy, BEAM_PIX)
-    blobs[:, 2] *= np.exp(rng.normal(np.log(look.peak), LN_PEAK_SCATTER)) / stamp.image.max()
-    if look.cores:
+    blobs[:, 2] *= np.exp(rng.normal(np.log(conditions.peak), LN_PEAK_SCATTER)) / stamp.image.max()
+    if conditions.cores:
         peak = max(np.exp(rng.normal(np.log(CORE), LN_CORE_SCATTER)), LEAST_CORE)
         blobs = np.concatenate([blobs, [[*nucleus, peak, 0, 0, 0]]])
     return Source(blobs, xy, xy, paint(blobs, xy, BEAM_PIX), Counts(1, 1))

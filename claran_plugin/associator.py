@@ -25,7 +25,15 @@ from claran_plugin.hypotheses import Hypotheses
 from claran_plugin.models import DEFAULT, PRECISIONS, default_model, find_model
 from claran_plugin.pixels import in_blocks
 from claran_plugin.quick_imports import quick_imports
-from claran_plugin.scales import Coarse, coarse_centres, coarser_skies, large_sets, likeliest_variants, on_the_image
+from claran_plugin.scales import (
+    Coarse,
+    coarse_centres,
+    coarser_skies,
+    large_sets,
+    likeliest_variants,
+    on_the_image,
+    with_coarse,
+)
 from claran_plugin.subjects import FIELD_PIXELS, Sky, choose_centres, to_image
 from claran_plugin.turns import VIEWS, turned, turned_back_boxes
 
@@ -279,7 +287,7 @@ class Associator:
         around = surroundings(components, sky)
         wanted = None
         if coarse is not None:
-            around = around._replace(resolved=frozenset(coarse.resolved), bare=frozenset(coarse.bare))
+            around = with_coarse(around, coarse)
             wanted = large_sets(coarse)
         views = np.repeat(centres, len(self.views), axis=0)
         found = claims(components, seen, views, sky.step, FIELD_PIXELS, around, wanted, coarse.scale if coarse else 1)

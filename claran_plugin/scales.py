@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from claran_plugin.boxes import boxes_around
 from claran_plugin.claimed import Components, members_of
 from claran_plugin.claims import Wanted
+from claran_plugin.division import Surroundings
 from claran_plugin.embedding import light_around
 from claran_plugin.emission import Emission, find_emission
 from claran_plugin.footprints import FWHM, counted_emission
@@ -70,7 +71,7 @@ class Coarse(NamedTuple):
     once_resolved : set of int
         Those that are, or have a component that is on such an island of a finer one of the coarser skies.
     bare : set of int
-        Those that are no larger than the coarser beam and lie in no extended emission.
+        Those whose components are no larger than the coarser beam and lie in no extended emission.
     scale : int
         Pixels of the image per pixel of the coarser sky.
     """
@@ -264,6 +265,11 @@ def large_sets(coarse: Coarse) -> Wanted:
     return is_large
 
 
+def with_coarse(around: Surroundings, coarse: Coarse) -> Surroundings:
+    """Add what a coarser sky tells of the joined islands to what its image tells."""
+    return around._replace(resolved=frozenset(coarse.resolved), bare=frozenset(coarse.bare))
+
+
 def likeliest_variants(found: Hypotheses, coarse: Coarse) -> Hypotheses:
     """Keep, of sets that differ in islands only that are not resolved, the one with the most evidence.
 
@@ -273,9 +279,9 @@ def likeliest_variants(found: Hypotheses, coarse: Coarse) -> Hypotheses:
     best: dict[frozenset[int] | int, int] = {}
     for number, members in enumerate(found.sets()):
         large = frozenset(coarse.components.island[list(members)].tolist()) & coarse.resolved
-        known = best.get(large or -number)
-        if known is None or found.evidence[number] > found.evidence[known]:
-            best[large or -number] = number
+        name = large or number  # without any, a set is a variant of no other
+        if name not in best or found.evidence[number] > found.evidence[best[name]]:
+            best[name] = number
     return found[np.array(sorted(best.values()), int)]
 
 

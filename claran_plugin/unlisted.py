@@ -47,10 +47,11 @@ class ListedEmission:
         middles = np.array(ndimage.center_of_mass(snr, labels, np.arange(1, n + 1)))[:, ::-1] + low
         inside = np.all((middles > box[:2]) & (middles < box[2:]), axis=1)
         wanted = np.flatnonzero(inside) + 1
+        if not len(wanted):
+            return False
         y, x = np.nonzero(np.isin(labels, wanted))
-        return (
-            bool(len(wanted)) and not np.isin(wanted, labels[y, x][self._are_listed(np.stack([x, y], -1) + low)]).all()
-        )
+        is_listed = self._are_listed(np.stack([x, y], axis=-1) + low)
+        return not np.isin(wanted, labels[y, x][is_listed]).all()
 
     def _are_listed(self, xy: NDArray) -> NDArray:
         """Tell which pixels (n, 2) some component of the catalogue stands for."""

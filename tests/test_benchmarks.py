@@ -84,7 +84,7 @@ def test_parameters_of_the_division_are_fitted_to_what_is_true(monkeypatch, requ
     import division as benchmark
     from test_claims import CENTRE, CROWDED, detection, scene, square
 
-    from claran_plugin.division import FITTED
+    from claran_plugin.division_model import FITTED
     from claran_plugin.morphology import box_around
 
     looks = []

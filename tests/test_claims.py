@@ -211,11 +211,9 @@ def test_on_a_coarser_sky_what_is_bare_is_a_part_of_a_source_only_in_its_middle(
         )
         division = Division(around, 5)
         sets, shares = division.shares(frozenset({0, 1, 2}), box_around(np.array(shapes), 3)[None], np.eye(6)[3:4])
-        with_it, without = (
-            next(k for k in range(len(sets.patterns)) if set(sets.choice(k)) == wanted)
-            for wanted in ({0, 1, 2}, {0, 1})
-        )
-        likely[name] = float(np.log(shares[0, with_it] / shares[0, without]))
+        number = {frozenset(sets.choice(k)): k for k in range(len(sets.patterns))}
+        with_it, without = (shares[0, number[frozenset(members)]] for members in ((0, 1, 2), (0, 1)))
+        likely[name] = float(np.log(with_it / without))
     assert likely['middle'] > likely['near an end'] + 1
     assert likely['middle'] > likely['off the axis']
     assert likely['near an end'] < 0
@@ -238,9 +236,9 @@ def test_of_many_islands_the_bare_ones_are_no_part_of_the_rest():
 
 
 def test_far_coarser_skies_weigh_a_set_against_nothing_only():
-    places = [(40, 66), (92, 66), (66, 80)]
+    places = [(40, 66), (92, 66), (66, 100)]
     parts, around = scene([*places, (10, 10), (120, 15)], set(range(5)))
-    found = detection(box_around(np.array([square(*xy) for xy in places]), 3), '2C_2P', 0.9)
+    found = detection(box_around(np.array([square(*xy) for xy in places[:2]]), 3), '2C_2P', 0.9)
 
     def told(scale):
         made = claims(parts, found, CENTRE, 1.0, FIELD, around._replace(resolved=frozenset(range(5))), None, scale)
@@ -248,7 +246,7 @@ def test_far_coarser_skies_weigh_a_set_against_nothing_only():
 
     near, far = told(2), told(4)
     assert near.keys() == far.keys()
-    several = [members for members, h in near.items() if len(members) > 1 and h.probability < 0.89]
+    several = [members for members, h in near.items() if len(members) > 1 and h.probability < 0.8]
     assert several
     for members, hypothesis in near.items():
         other = far[members]

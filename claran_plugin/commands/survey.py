@@ -19,7 +19,7 @@ from claran_plugin.survey.cluster import process_all
 from claran_plugin.survey.listing import Pointing, read_list
 from claran_plugin.survey.manifest import Manifest
 from claran_plugin.survey.merging import TABLES, merge
-from claran_plugin.survey.work import DONE, FAILED, WARNINGS_APART, Settings
+from claran_plugin.survey.work import DONE, FAILED, KEPT, WARNINGS_APART, Settings
 
 LOCK = '.survey.lock'
 
@@ -76,7 +76,7 @@ def _work(
     told: set[str] = set()
     for row in log.track(rows, len(pointings), 'images'):
         known = manifest.rows.get(row['name'], {})
-        if row == known:
+        if row.pop(KEPT, False):
             kept += 1
         elif row['state'] == FAILED and not row.get('key') and known.get('state') == DONE:
             unseen.append(row['error'])  # nothing is known against what was done earlier

@@ -29,6 +29,8 @@ from claran_plugin.survey.listing import Pointing
 
 Row = dict[str, Any]
 DONE, FAILED = 'done', 'failed'
+KEPT = 'kept'
+"""Key of a row that is not written: nothing was done, as all is there."""
 WARNINGS_APART = ' | '
 """Between the warnings of an image in its row."""
 
@@ -81,7 +83,8 @@ def process(pointing: Pointing, settings: Settings, known: Row | None = None) ->
     Returns
     -------
     dict
-        The image's row of the manifest. A fault is reported in it and not raised.
+        The image's row of the manifest, with `KEPT` where it is that of the earlier run. A fault is reported in it and
+        not raised.
     """
     start = time.perf_counter()
     row: Row = dict(pointing._asdict(), state=FAILED, key='', error='', warnings='')
@@ -91,7 +94,7 @@ def process(pointing: Pointing, settings: Settings, known: Row | None = None) ->
             row['key'] = key = _key(pointing, settings)
             paths = result_paths(settings.output, pointing.name, picture=settings.picture)
             if known and known['state'] == DONE and known['key'] == key and all(_is_of(path, key) for path in paths):
-                return known
+                return known | {KEPT: True}
             result = _associate(pointing, settings, paths, key)
         except Exception as err:
             text = str(err) if isinstance(err, InputError) else f'{pointing.image}: {type(err).__name__}: {err}'

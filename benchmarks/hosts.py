@@ -28,7 +28,7 @@ from claran_plugin.hosts import HostModel, candidates, features, host_probabilit
 from claran_plugin.images import read_image
 from claran_plugin.infrared_images import read_infrared
 from claran_plugin.infrared_objects import Objects, find_objects
-from claran_plugin.sources import measure
+from claran_plugin.measuring import Measuring
 from claran_plugin.subjects import Sky
 
 MATCH_ARCSEC = 5.0
@@ -70,14 +70,15 @@ def examples_of(field: Field) -> list[Example]:
     sky = Sky(radio, read_infrared(field.infrared, radio))
     components = on_image(standardise(field.components, 'islands'), sky)
     objects = find_objects(sky.infrared)
-    trees = cKDTree(components.xy), cKDTree(objects.xy)
+    tree = cKDTree(objects.xy)
     labels = np.full(len(components.xy), -1)
     for number, members in enumerate(field.truth):
         labels[members] = number
+    measuring = Measuring(sky, components, labels)
     found = []
-    for number, (members, host) in enumerate(zip(field.truth, field.hosts, strict=True)):
-        shape = measure(sky, components, labels, number, np.array(members), trees[0]).shape
-        chosen = Objects(*(part[candidates(shape, objects, trees[1], sky.beam_pix)] for part in objects))
+    for number, host in enumerate(field.hosts):
+        shape = measuring.source(number).shape
+        chosen = Objects(*(part[candidates(shape, objects, tree, sky.beam_pix)] for part in objects))
         distance = np.linalg.norm(chosen.xy - host, axis=1) * PIXEL_ARCSEC
         centroid = float(np.linalg.norm(shape.centroid - host)) * PIXEL_ARCSEC
         found.append(Example(features(shape, chosen, sky.beam_pix), distance, centroid))

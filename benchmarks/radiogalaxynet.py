@@ -1,7 +1,7 @@
 """Association of the islands of RadioGalaxyNET's validation images, beside each island alone and friends-of-friends.
 
     python benchmarks/radiogalaxynet.py --data DIR/radiogalaxynet [--part val] [--model NAME|CONFIG] [--weights FILE]
-        [--limit N] [--radio] [--calibrate CALIBRATION.json]
+        [--limit N] [--radio] [--calibrate CALIBRATION.json] [--write FOLDER]
 
 The published pictures are stretched; brightness is restored and noise added as for training (`claran_plugin.datasets.
 radiogalaxynet`). Components are the islands of the published pictures that exceed 5 sigma. A true source is the set of
@@ -10,11 +10,15 @@ outside all polygons are sources that nobody annotated: to join one is an error.
 annotated sources on an image, and of islands, in quarters. With --calibrate, the model's
 calibration is written with `Assoc_Prob` fitted to these images, and its reliability is told as fitted on one half of
 the images and stated for the other.
+
+With --write, nothing is associated: the images are written as FITS, half a degree apart, with catalogues of their
+islands, whose column `Source_Name` tells the annotated sources, and with a list of them all, `images.txt`, for
+``claran calibrate``.
 """
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +47,7 @@ from claran_plugin.evaluation.association_scores import exact_recovery, friends_
 from claran_plugin.evaluation.calibrating import write_calibration
 from claran_plugin.evaluation.reliability import fit_line, reliability_table
 from claran_plugin.footprints import island_components
+from claran_plugin.labelled import SOURCE_COLUMN
 from claran_plugin.morphology import EIGHT_CONNECTED
 from claran_plugin.pipeline import Associator, associate
 from claran_plugin.subjects import Sky
@@ -51,6 +56,8 @@ RMS_JY = 2.5e-5
 LEAST_PEAK = 5.0
 """What a source finder lists, in units of the noise; fainter islands are left to the noise."""
 LINKING_ARCSEC = np.arange(10, 121, 10)
+APART_DEG = 0.5
+"""Between one image and the next."""
 
 
 class Field(NamedTuple):
@@ -87,7 +94,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--weights')
     parser.add_argument('--calibrate', type=Path, help='where to write the calibration')
     parser.add_argument('--limit', type=int, help='only the first so many images')
+    parser.add_argument('--write', type=Path, help='folder for the images and labelled catalogues')
     arguments = parser.parse_args(argv)
+    if arguments.write:
+        fields = read_fields(arguments.data / arguments.part, arguments.limit)
+        write_labelled(fields, arguments.write, with_infrared=not arguments.radio)
+        return
     associator = Associator(arguments.model, arguments.weights, infrared=not arguments.radio)
     several: list[bool] = []
     crowd: list[tuple[int, int]] = []
@@ -125,11 +137,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 def read_fields(folder: Path, limit: int | None) -> Iterator[Field]:
     """Read, restore and find the islands of each image that has annotated sources."""
     rng = np.random.default_rng(0)
-    for _, stretched, sources, annotations, published in annotated_images(folder, limit):
-        shape = stretched.shape
+    for number, (_, stretched, sources, annotations, published) in enumerate(annotated_images(folder, limit)):
+        shape, ra = stretched.shape, number * APART_DEG
         restored = restore(stretched, THRESHOLD)
         snr = restored + correlated_noise(rng, shape, SIGMA_PIX)
-        image = CCDData((snr * RMS_JY).astype(np.float32), unit='Jy / beam', wcs=WCS(header(shape)), meta=header(shape))
+        image = CCDData(
+            (snr * RMS_JY).astype(np.float32), unit='Jy / beam', wcs=WCS(header(shape, ra)), meta=header(shape, ra)
+        )
         labels, n = ndimage.label(stretched > 0, EIGHT_CONNECTED)
         bright = np.concatenate([[0], ndimage.maximum(restored, labels, np.arange(1, n + 1))]) > LEAST_PEAK
         labels, _ = ndimage.label(bright[labels], EIGHT_CONNECTED)
@@ -138,12 +152,34 @@ def read_fields(folder: Path, limit: int | None) -> Iterator[Field]:
         xy = np.stack(image.wcs.world_to_pixel_values(components['RA'], components['DEC']), axis=-1)
         truth = true_sets(labels, sources)
         keypoints = np.array([annotation['keypoints'][:2] for annotation in annotations], float).reshape(-1, 2)
-        yield Field(image, infrared_image(published), components, xy, list(truth.values()), keypoints[[*truth]] - 1)
+        yield Field(image, infrared_image(published, ra), components, xy, list(truth.values()), keypoints[[*truth]] - 1)
 
 
-def header(shape: tuple[int, ...], pixel_arcsec: float = PIXEL_ARCSEC) -> fits.Header:
+def write_labelled(fields: Iterable[Field], folder: Path, *, with_infrared: bool) -> None:
+    """Write images, catalogues that tell the true sources, and a list of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for number, field in enumerate(tqdm(fields, disable=None)):
+        names = np.full(len(field.components), '', 'U16')
+        for source, members in enumerate(field.truth):
+            names[members] = f'{number}_{source}'
+        paths = [folder / f'{number:04d}.{kind}.fits' for kind in ('image', 'islands', 'infrared')]
+        write_image(field.image, paths[0])
+        Table({**field.components, SOURCE_COLUMN: names}).write(paths[1], overwrite=True)
+        if with_infrared:
+            write_image(field.infrared, paths[2])
+        lines.append(' '.join(map(str, paths[: 3 if with_infrared else 2])))
+    (folder / 'images.txt').write_text('\n'.join(lines) + '\n')
+
+
+def write_image(image: CCDData, path: Path) -> None:
+    """Write an image as FITS."""
+    fits.PrimaryHDU(np.asarray(image.data, np.float32), image.meta).writeto(path, overwrite=True)
+
+
+def header(shape: tuple[int, ...], ra: float, pixel_arcsec: float = PIXEL_ARCSEC) -> fits.Header:
     """Make a header: the true position does not matter."""
-    made = fits.Header(dict(CTYPE1='RA---TAN', CTYPE2='DEC--TAN', CRVAL1=180.0, CRVAL2=-30.0, BUNIT='Jy/beam'))
+    made = fits.Header(dict(CTYPE1='RA---TAN', CTYPE2='DEC--TAN', CRVAL1=ra, CRVAL2=-30.0, BUNIT='Jy/beam'))
     for axis, size in ((1, shape[1]), (2, shape[0])):
         made[f'CRPIX{axis}'] = (size + 1) / 2
         made[f'CDELT{axis}'] = (-1 if axis == 1 else 1) * pixel_arcsec / 3600
@@ -152,9 +188,9 @@ def header(shape: tuple[int, ...], pixel_arcsec: float = PIXEL_ARCSEC) -> fits.H
     return made
 
 
-def infrared_image(published: NDArray) -> CCDData:
+def infrared_image(published: NDArray, ra: float) -> CCDData:
     """Give the infrared picture the WCS of its radio image."""
-    made = header(published.shape, INFRARED_PIXEL_ARCSEC)
+    made = header(published.shape, ra, INFRARED_PIXEL_ARCSEC)
     return CCDData(published.astype(np.float32), unit='', wcs=WCS(made), meta=made)
 
 

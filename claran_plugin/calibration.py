@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from claran_plugin.errors import InputError
-from claran_plugin.morphology import CLASSES, Counts
+from claran_plugin.morphology import CLASSES, Counts, ManyCounts
 
 
 class Calibration(NamedTuple):
@@ -94,15 +94,16 @@ def calibration_hash(calibration: Calibration) -> str:
     return hashlib.sha256(json.dumps(calibration._asdict(), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def class_probabilities(detected: NDArray, counts: Counts, calibration: Calibration) -> NDArray:
+def class_probabilities(detected: NDArray, counts: Counts | ManyCounts, calibration: Calibration) -> NDArray:
     """Join the detector's view of a source with what was counted on the image.
 
     Parameters
     ----------
     detected : (..., 6) array
         The detector's class probabilities; the rest to 1 is background.
-    counts : Counts
-        Of the source on the image; of many, arrays (...).
+    counts : Counts or ManyCounts
+        Of the source on the image; where they are many, (..., K), counted with K levels of the noise, none of which is
+        known to be the right one. The mean of their log likelihoods counts.
 
     Returns
     -------
@@ -110,11 +111,12 @@ def class_probabilities(detected: NDArray, counts: Counts, calibration: Calibrat
     """
     total = np.clip(detected.sum(axis=-1, keepdims=True), 1e-4, 1 - 1e-4)
     shape = np.maximum(detected / total, 1e-4) ** calibration.sharpness
-    shape = shape * count_likelihood(counts, calibration)
+    each = count_likelihood(ManyCounts(np.atleast_1d(counts.components), np.atleast_1d(counts.peaks)), calibration)
+    shape = shape * np.exp(np.log(each).mean(axis=-2))
     return logistic(np.log(total / (1 - total)), calibration.existence) * shape / shape.sum(axis=-1, keepdims=True)
 
 
-def count_likelihood(counts: Counts, calibration: Calibration) -> NDArray:
+def count_likelihood(counts: Counts | ManyCounts, calibration: Calibration) -> NDArray:
     """Give the likelihood (..., 6) of the counts for each class, in units of that of the class they name.
 
     Peaks are easily missed and hardly ever added, as a faint one needs a contour of its own. Components are seldom

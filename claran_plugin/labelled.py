@@ -7,7 +7,6 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from claran_plugin.catalogue_reading import text_values
 from claran_plugin.celestial import in_icrs, to_sky
@@ -17,8 +16,8 @@ from claran_plugin.errors import InputError
 from claran_plugin.footprints import on_image, on_sight
 from claran_plugin.images import read_image
 from claran_plugin.infrared_images import read_infrared
+from claran_plugin.measuring import Measuring
 from claran_plugin.morphology import CLASSES, class_name
-from claran_plugin.sources import measure
 from claran_plugin.subjects import Sky
 from claran_plugin.survey.listing import Pointing
 
@@ -143,12 +142,12 @@ def true_sources(image: LabelledImage) -> Truth:
     Where nothing is counted, a source of one component is 1C_1P, and what any other is stays unknown.
     """
     members, components = image.members, image.components
-    tree = cKDTree(components.xy)
     # A component whose source is not told has the emission around it for itself.
     labels = np.where(image.source < 0, len(members) + np.arange(len(image.source)), image.source)
+    measuring = Measuring(image.sky, components, labels)
     boxes, classes = [], []
     for number, rows in enumerate(members):
-        measured = measure(image.sky, components, labels, number, np.array(rows), tree)
+        measured = measuring.source(number)
         boxes.append(measured.shape.box if measured.box is None else measured.box)
         name = class_name(*measured.counts)
         if measured.box is None and len(rows) == 1:

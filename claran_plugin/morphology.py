@@ -32,6 +32,13 @@ class Counts(NamedTuple):
     peaks: int
 
 
+class ManyCounts(NamedTuple):
+    """Components and peaks counted in several ways, or of several sources: arrays (..., K)."""
+
+    components: NDArray
+    peaks: NDArray
+
+
 def class_name(components: int, peaks: int) -> str | None:
     """Name the class of a source, or None where it is none of the six."""
     name = f'{components}C_{peaks}P'
@@ -95,6 +102,9 @@ def peak_positions(snr: NDArray, footprint: NDArray) -> NDArray:
         return np.empty((0, 2), int)
     ys, xs = ndimage.find_objects(inside.astype(np.int8))[0]
     brightness = np.where(inside[ys, xs], np.nan_to_num(snr[ys, xs]), 0)
+    maxima = local_maxima(brightness)
+    if len(maxima) == 1:  # every contour holds it
+        return maxima + np.array([xs.start, ys.start])
     n_levels = 1 + int(np.log(brightness.max() / COMPONENT_SIGMA) / np.log(LEVEL_RATIO))
     rising = np.argsort(brightness, axis=None, kind='stable')
     found: NDArray = np.empty(0, int)  # places in the flattened array
@@ -110,6 +120,17 @@ def peak_positions(snr: NDArray, footprint: NDArray) -> NDArray:
     found = found[np.argsort(-brightness.ravel()[found], kind='stable')]
     y, x = np.unravel_index(found, brightness.shape)
     return np.stack([x + xs.start, y + ys.start], axis=-1)
+
+
+def local_maxima(brightness: NDArray) -> NDArray:
+    """Find the pixels above 0 that none of their eight neighbours is brighter than: (n, 2) ints, (x, y)."""
+    width = brightness.shape[1] + 2
+    padded = np.pad(brightness, 1).ravel()
+    place = np.flatnonzero(padded > 0)
+    around = [dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
+    place = place[padded[place] >= padded[place + np.array(around)[:, None]].max(axis=0)]
+    y, x = np.divmod(place, width)
+    return np.stack([x - 1, y - 1], axis=-1)
 
 
 def count(snr: NDArray, footprint: NDArray, beam_pix: float) -> Counts:

@@ -1,7 +1,5 @@
 """What the catalogue says of each physical source: class, probabilities, counts, box and flags."""
 
-from typing import NamedTuple
-
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
@@ -15,41 +13,17 @@ from claran_plugin.calibration import Calibration, class_probabilities, nearest_
 from claran_plugin.catalogue import MorphFlag
 from claran_plugin.celestial import to_sky
 from claran_plugin.claimed import Components
-from claran_plugin.contours import noise
-from claran_plugin.hosts import RadioShape, choose_host
+from claran_plugin.hosts import choose_host
 from claran_plugin.hypotheses import Hypothesis
 from claran_plugin.images import pixel_scale
 from claran_plugin.infrared_objects import NO_OBJECTS, find_objects
-from claran_plugin.morphology import CLASSES, Counts, component_labels, peak_positions, source_box
-from claran_plugin.subjects import Sky, resample
-from claran_plugin.unlisted import ListedEmission
+from claran_plugin.measuring import Measured, Measuring
+from claran_plugin.morphology import CLASSES, Counts
+from claran_plugin.subjects import Sky
 
 LOW_PROBABILITY = 0.8
-COUNTING_PIXELS_PER_BEAM = 9.0
-"""Sampling on which components and peaks are counted: 0.6" for FIRST, where the counts agree best with RGZ's."""
-MARGIN_BEAMS = 3.0
-"""Sky around a source that is cut out with it."""
-LARGEST_COUNTED_BEAMS = 264.0
-"""A source larger than this is counted on coarser pixels."""
 LEAST_OVERLAP = 0.6
 """Intersection over union below which the detector's box is not that of the source it was assigned."""
-
-
-class Measured(NamedTuple):
-    """What is seen of a source on the image.
-
-    Attributes
-    ----------
-    counts : Counts
-    box : (4,) array or None
-        ClaRAN's box around what was counted, pixels of the image; None where nothing was.
-    shape : RadioShape
-        Of what was counted, otherwise of the catalogue's components.
-    """
-
-    counts: Counts
-    box: NDArray | None
-    shape: RadioShape
 
 
 def describe_sources(
@@ -80,16 +54,15 @@ def describe_sources(
     QTable of S rows, as `catalogue.build_source_table` takes it
     """
     rows, hosts = [], []
-    tree = cKDTree(components.xy) if len(components.xy) else None
     objects = find_objects(sky.infrared) if sky.infrared is not None else NO_OBJECTS
     objects_tree = cKDTree(objects.xy)
-    listed = ListedEmission(sky, components)
+    measuring = Measuring(sky, components, partition.labels)
     for label, hypothesis in enumerate(partition.hypotheses):
         members = np.array(sorted(hypothesis.members))
-        measured = measure(sky, components, partition.labels, label, members, tree)
+        measured = measuring.source(label, hypothesis.box)
         flag = MorphFlag(0)
         if hypothesis.box is not None:
-            probabilities = class_probabilities(hypothesis.probabilities, measured.counts, calibration)
+            probabilities = class_probabilities(hypothesis.probabilities, measured.tried, calibration)
             chosen = int(np.argmax(probabilities))
         else:
             chosen = nearest_class(measured.counts) if measured.counts.components else 0
@@ -97,7 +70,7 @@ def describe_sources(
             probabilities = np.zeros(len(CLASSES))
             probabilities[chosen] = calibration.isolated if unlooked else calibration.unseen
             flag |= MorphFlag.NOT_LOOKED_AT if unlooked else MorphFlag.NO_DETECTION
-        if hypothesis.box is not None and listed.lacks_some(hypothesis.box):
+        if measured.unlisted:
             flag |= MorphFlag.UNLISTED_EMISSION
         box = box_of(hypothesis, measured)
         flag |= _flags(sky, box, hypothesis.box, measured.counts, chosen, float(probabilities[chosen]), largest_field)
@@ -107,72 +80,6 @@ def describe_sources(
     if sky.infrared is not None:
         table['Host'], table['Host_Prob'] = _host_columns(hosts, sky)
     return table
-
-
-def measure(
-    sky: Sky, components: Components, labels: NDArray, label: int, members: NDArray, tree: cKDTree | None
-) -> Measured:
-    """Count components and peaks of one source on the image.
-
-    Islands above the threshold belong to the source whose component they hold; one that holds components of several
-    sources is divided among them by nearness.
-    """
-    xy = components.xy[members]
-    centre = (xy.min(axis=0) + xy.max(axis=0)) / 2
-    extent = 3 * np.sqrt(np.max(np.einsum('nii->ni', components.covariance[members]))) if len(members) else 0
-    side_beams = (np.ptp(xy, axis=0).max() + 2 * extent) / sky.beam_pix + 2 * MARGIN_BEAMS
-    sampling = COUNTING_PIXELS_PER_BEAM * min(1.0, LARGEST_COUNTED_BEAMS / side_beams)
-    step = sky.beam_pix / sampling
-    size = int(np.ceil(side_beams * sampling))
-    nothing = Measured(Counts(0, 0), None, _shape_of_components(components, members, sky))
-    if np.any(centre + step * size / 2 < 0) or np.any(centre - step * size / 2 > sky.radio.shape[::-1]):
-        return nothing
-    snr = resample(sky.radio.data, centre, step, size) / counting_noise(sky, centre)
-    islands, n = component_labels(snr, sampling)
-    if not n or tree is None:
-        return nothing
-    own_pixels = np.rint((xy - centre) / step + (size - 1) / 2).astype(int).clip(0, size - 1)
-    touched = np.zeros(n + 1, bool)
-    reach = max(int(sampling / 2), 1)
-    for px, py in own_pixels:
-        touched[islands[max(py - reach, 0) : py + reach + 1, max(px - reach, 0) : px + reach + 1]] = True
-    touched[0] = False
-    near = np.array(tree.query_ball_point(centre, step * size))
-    if (labels[near] == label).all():  # no other source to share islands with
-        own, n_own = np.where(touched, np.cumsum(touched), 0)[islands], int(touched.sum())
-    else:
-        y, x = np.nonzero(touched[islands])
-        local = (components.xy[near] - centre) / step + (size - 1) / 2
-        nearest = near[cKDTree(local).query(np.stack([x, y], axis=-1))[1]]
-        footprint = np.zeros(islands.shape, bool)
-        footprint[y, x] = labels[nearest] == label
-        own, n_own = component_labels(np.where(footprint, snr, 0), sampling)
-    if not n_own:
-        return nothing
-    peaks = peak_positions(snr, own > 0)
-    counts = Counts(n_own, len(peaks))
-    box = source_box(own, np.arange(1, n_own + 1), counts.peaks)
-    y, x = np.nonzero(own)
-    centroid = np.average(np.stack([x, y], axis=-1), axis=0, weights=snr[y, x])
-    outline = np.array([x.min() - 0.5, y.min() - 0.5, x.max() + 0.5, y.max() + 0.5])
-
-    def on_image(points: NDArray) -> NDArray:
-        return (points - (size - 1) / 2) * step + np.tile(centre, np.shape(points)[-1] // 2)
-
-    return Measured(counts, on_image(box), RadioShape(on_image(centroid), on_image(outline), on_image(peaks)))
-
-
-def counting_noise(sky: Sky, centre: NDArray) -> float:
-    """Give the noise that Radio Galaxy Zoo's contours start from, Jy/beam: that of the 33 beams around the source.
-
-    On 136 real sources it gives the catalogue's number of peaks for 86 %, that of a 5' image for 77 %: the source
-    itself raises it a little, which leaves out the faintest peaks. It is taken from the image's own pixels, as
-    interpolation would smooth it.
-    """
-    low = np.maximum(np.rint(centre - sky.field_pix / 2).astype(int), 0)
-    high = np.maximum(np.rint(centre + sky.field_pix / 2).astype(int) + 1, low + 1)
-    sigma = noise(sky.radio.data[low[1] : high[1], low[0] : high[0]])
-    return sigma if sigma > 0 else max(sky.noise_at(centre), 1e-30)
 
 
 def box_of(hypothesis: Hypothesis, measured: Measured) -> NDArray:
@@ -186,15 +93,6 @@ def box_of(hypothesis: Hypothesis, measured: Measured) -> NDArray:
     if hypothesis.box is not None:
         return hypothesis.box
     return measured.shape.box if measured.box is None else measured.box
-
-
-def _shape_of_components(components: Components, members: NDArray, sky: Sky) -> RadioShape:
-    """Describe a source by the catalogue alone."""
-    xy, flux = components.xy[members], np.nan_to_num(components.flux[members])
-    half = np.maximum(2 * np.sqrt(np.einsum('nii->ni', components.covariance[members])), sky.beam_pix)
-    weight = np.where(flux > 0, flux, 0) if (flux > 0).any() else np.ones(len(flux))
-    box = np.concatenate([(xy - half).min(axis=0), (xy + half).max(axis=0)])
-    return RadioShape(np.average(xy, axis=0, weights=weight), box, xy[np.argsort(-flux, kind='stable')])
 
 
 def _host_columns(hosts: list[tuple[NDArray, float]], sky: Sky) -> tuple[SkyCoord, NDArray]:

@@ -29,7 +29,8 @@ from claran_plugin.evaluation.labelled_scores import (
 from claran_plugin.evaluation.reliability import draw_reliability, fit_line, reliability_table
 from claran_plugin.evaluation.wrong_sources import wrong_table
 from claran_plugin.labelled import read_labelled, true_sources
-from claran_plugin.morphology import CLASSES, Counts
+from claran_plugin.measuring import NOISE_TRIED
+from claran_plugin.morphology import CLASSES, ManyCounts
 from claran_plugin.survey.listing import read_list
 
 
@@ -59,14 +60,15 @@ def some_samples(n=400, seed=0):
     label = np.array([rng.choice(7, p=row) for row in sharp])
     named = np.array([(int(name[0]), int(name[3])) for name in CLASSES])
     counts = named[np.where(label < 6, label, rng.integers(6, size=n))]
-    return Samples(detected[:, :6], counts, label, rng.uniform(0, 100, (n, 2)))
+    tried = np.repeat(counts[:, :, None], len(NOISE_TRIED), axis=2)
+    return Samples(detected[:, :6], tried, label, rng.uniform(0, 100, (n, 2)))
 
 
 def test_many_probabilities_at_once_are_those_one_by_one():
     samples = some_samples(50)
     calibration = Calibration(0.4, 0.3, 0.1, 0.2, 0.05, (0.8, -0.3))
     one_by_one = [
-        class_probabilities(detected, Counts(*counts.tolist()), calibration)
+        class_probabilities(detected, ManyCounts(*counts), calibration)
         for detected, counts in zip(samples.detected, samples.counts, strict=True)
     ]
     assert np.array_equal(samples.probabilities(calibration), one_by_one)

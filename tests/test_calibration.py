@@ -16,7 +16,7 @@ from claran_plugin.calibration import (
     read_calibration,
 )
 from claran_plugin.errors import InputError
-from claran_plugin.morphology import CLASSES, Counts
+from claran_plugin.morphology import CLASSES, Counts, ManyCounts
 
 SILENT = dict(peak_missed=1.0, peak_added=1.0, component_missed=1.0, component_wrong=1.0)
 NEUTRAL = Calibration(**SILENT)
@@ -110,6 +110,19 @@ def test_certainty_is_limited():
         result = class_probabilities(values, Counts(1, 1), NEUTRAL)
         assert np.isfinite(result).all()
         assert result.sum() == pytest.approx(total, abs=2e-4)
+
+
+@settings(deadline=None)
+@given(detected(), counts, counts, calibrations)
+def test_several_counts_have_a_say_each(values, one, other, calibration):
+    def together(*tried):
+        return class_probabilities(values, ManyCounts(*np.array(tried).T), calibration)
+
+    np.testing.assert_allclose(together(one, one, one), class_probabilities(values, one, calibration))
+    np.testing.assert_allclose(together(one, other), together(other, one))
+    each = [class_probabilities(values, counted, calibration) for counted in (one, other)]
+    mean = np.exp(np.log(each).mean(axis=0))
+    np.testing.assert_allclose(together(one, other), mean / mean.sum() * each[0].sum())
 
 
 def test_likelihood_of_counts():

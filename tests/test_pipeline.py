@@ -12,9 +12,10 @@ from claran_plugin.catalogue import COMPONENT_COLUMNS, MorphFlag
 from claran_plugin.components import from_pybdsf, read_catalogue, standardise
 from claran_plugin.hosts import RadioShape
 from claran_plugin.hypotheses import Hypothesis
-from claran_plugin.morphology import Counts
+from claran_plugin.measuring import Measured
+from claran_plugin.morphology import Counts, ManyCounts
 from claran_plugin.pipeline import associate, associate_pybdsf, detect, run
-from claran_plugin.sources import Measured, box_of
+from claran_plugin.sources import box_of
 
 __all__ = ['field', 'files', 'img', 'result']  # fixtures
 
@@ -189,7 +190,8 @@ def test_the_box_is_the_detector_s_unless_it_misses_what_was_counted():
     shape = RadioShape(np.array([25.0, 35.0]), listed, np.array([[25.0, 35.0]]))
 
     def box(detected, measured):
-        return box_of(Hypothesis(frozenset([0]), 1.0, np.zeros(6), detected), Measured(Counts(1, 1), measured, shape))
+        seen = Measured(Counts(1, 1), ManyCounts(np.ones(1, int), np.ones(1, int)), measured, shape)
+        return box_of(Hypothesis(frozenset([0]), 1.0, np.zeros(6), detected), seen)
 
     near, far = counted + 2, counted + 20
     np.testing.assert_array_equal(box(near, counted), near)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from astropy.nddata import CCDData
 from known_grouping import KnownAssociator
-from scipy.spatial import cKDTree
 
 from claran_plugin import associator, scales
 from claran_plugin.association import associate as solve
@@ -21,6 +20,7 @@ from claran_plugin.embedding import light_around
 from claran_plugin.footprints import island_components, on_image
 from claran_plugin.hypotheses import Hypotheses, Hypothesis
 from claran_plugin.images import beam_pix, pixel_scale
+from claran_plugin.measuring import Measuring
 from claran_plugin.pipeline import associate
 from claran_plugin.scales import (
     Coarse,
@@ -32,7 +32,6 @@ from claran_plugin.scales import (
     on_the_image,
 )
 from claran_plugin.simulation import simulate_field
-from claran_plugin.sources import measure
 from claran_plugin.subjects import FIELD_PIXELS, Sky
 
 RMS = 1.0
@@ -291,7 +290,7 @@ def test_a_giant_is_counted_whole():
     at = [int(np.argmin(np.linalg.norm(components.xy - b[:2], axis=1))) for b in blobs]
     labels = np.full(len(components.xy), -1)
     labels[at] = 0
-    seen = measure(sky, components, labels, 0, np.array(at), cKDTree(components.xy))
+    seen = Measuring(sky, components, labels).source(0)
     assert seen.counts == (3, 3)
     assert seen.box[2] - seen.box[0] > 600
 
@@ -299,7 +298,7 @@ def test_a_giant_is_counted_whole():
 def test_without_counted_emission_the_shape_is_that_of_the_components():
     sky = sky_of(size=70)
     components = Components(np.array([[25.0, 35.0]]), np.eye(2)[None], np.ones(1), np.zeros(1, int))
-    seen = measure(sky, components, np.zeros(1, int), 0, np.array([0]), cKDTree(components.xy))
+    seen = Measuring(sky, components, np.zeros(1, int)).source(0)
     assert seen.counts == (0, 0)
     assert seen.box is None
     beam = sky.beam_pix  # larger than two standard deviations, 2 px

@@ -197,6 +197,13 @@ def assert_named(path):
         ClaranRunner.__new__(ClaranRunner).load_checkpoint(str(path))
 
 
+def test_a_checkpoint_that_cannot_be_fetched_is_not_called_damaged():
+    from claran_plugin.detection.runner import ClaranRunner
+
+    with pytest.raises(InputError, match=r'127\.0\.0\.1:9/iter_2\.pth: cannot be fetched \(URLError'):
+        ClaranRunner.__new__(ClaranRunner).load_checkpoint('http://127.0.0.1:9/iter_2.pth')
+
+
 def test_faults_of_a_sound_checkpoint_are_no_damage(tmp_path):
     import torch
 

@@ -84,6 +84,11 @@ class ClaranRunner(Runner):
                 raise InputError(
                     f'{filename}: weights of another model ({told}); give the config they belong to'
                 ) from err
+            if isinstance(err, OSError) and '://' in str(filename):
+                raise InputError(
+                    f'{filename}: cannot be fetched ({type(err).__name__}: {told}); check the address and the '
+                    'connection, or fetch it by other means and give the file'
+                ) from err
             if _is_readable(filename):
                 raise
             raise InputError(

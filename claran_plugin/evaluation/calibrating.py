@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.spatial import cKDTree
 
 from claran_plugin.associator import Associator, choose_fields
 from claran_plugin.boxes import box_iou
@@ -18,8 +17,9 @@ from claran_plugin.evaluation.association_scores import exact_recovery
 from claran_plugin.evaluation.reliability import LIGHT, fit_line
 from claran_plugin.footprints import on_sight
 from claran_plugin.labelled import UNKNOWN, Truth
-from claran_plugin.morphology import CLASSES, Counts
-from claran_plugin.sources import box_of, measure
+from claran_plugin.measuring import NOISE_TRIED, Measuring
+from claran_plugin.morphology import CLASSES, ManyCounts
+from claran_plugin.sources import box_of
 from claran_plugin.subjects import Sky
 
 NO_SOURCE = len(CLASSES)
@@ -35,8 +35,8 @@ class Samples(NamedTuple):
     ----------
     detected : (n, 6) array
         The detector's class probabilities.
-    counts : (n, 2) int array
-        Components and peaks that were counted.
+    counts : (n, 2, K) int array
+        Components and peaks that were counted, with each noise level (`measuring.NOISE_TRIED`).
     label : (n,) int array
         True class number, `NO_SOURCE` where there is none.
     middle : (n, 2) array
@@ -54,7 +54,7 @@ class Samples(NamedTuple):
 
     def probabilities(self, calibration: Calibration) -> NDArray:
         """Give what a calibration makes of them, (n, 6)."""
-        return class_probabilities(self.detected, Counts(*self.counts.T), calibration)
+        return class_probabilities(self.detected, ManyCounts(*self.counts.swapaxes(0, 1)), calibration)
 
 
 def joined(parts: Sequence[Samples]) -> Samples:
@@ -110,13 +110,13 @@ def look(
     """
     centres = choose_fields(sky, components, on_sight(components, sky))
     partition = associator.partition(sky, components, centres).partition
-    tree = cKDTree(components.xy)
+    measuring = Measuring(sky, components, partition.labels)
     rows: list[tuple] = []
     for label, hypothesis in enumerate(partition.hypotheses):
         members = np.array(sorted(hypothesis.members))
         if hypothesis.box is None or (told is not None and not told[members].any()):
             continue
-        measured = measure(sky, components, partition.labels, label, members, tree)
+        measured = measuring.source(label, hypothesis.box)
         box = box_of(hypothesis, measured)
         middle = (box[:2] + box[2:]) / 2
         if within is not None and not np.all((middle > within[:2]) & (middle < within[2:])):
@@ -124,7 +124,7 @@ def look(
         overlap = box_iou(box[None], truth.boxes)[0]
         true = int(truth.classes[overlap.argmax()]) if overlap.max(initial=0) > LEAST_IOU else NO_SOURCE
         if true != UNKNOWN:
-            rows.append((hypothesis.probabilities, measured.counts, true, middle))
+            rows.append((hypothesis.probabilities, measured.tried, true, middle))
     recovered = exact_recovery(truth.members, partition.labels)
     told_rows = np.array([row for members in truth.members for row in members], int)
     right = np.repeat(recovered, [len(members) for members in truth.members])
@@ -136,7 +136,7 @@ def _samples(rows: list[tuple]) -> Samples:
     detected, counts, label, middle = zip(*rows, strict=True) if rows else [()] * 4
     return Samples(
         np.array(detected, float).reshape(-1, len(CLASSES)),
-        np.array(counts, int).reshape(-1, 2),
+        np.array(counts, int).reshape(-1, 2, len(NOISE_TRIED)),
         np.array(label, int),
         np.array(middle, float).reshape(-1, 2),
     )

@@ -1,0 +1,136 @@
+"""What is seen of a source on the image: which emission is its own, and what is counted with uncertain noise."""
+
+import numpy as np
+import pytest
+from known_grouping import KnownAssociator
+from small_field import BEAM_DEG, NOISE_JY, PIXEL_DEG, write_field
+
+from claran_plugin import measuring
+from claran_plugin.catalogue import MorphFlag
+from claran_plugin.claimed import Components
+from claran_plugin.components import standardise
+from claran_plugin.footprints import island_components, on_image
+from claran_plugin.images import read_image
+from claran_plugin.listed_emission import ListedEmission
+from claran_plugin.measuring import NOISE_TRIED, Measuring
+from claran_plugin.pipeline import associate
+from claran_plugin.subjects import Sky
+
+BEAM_PIX = BEAM_DEG / PIXEL_DEG
+BOX = np.array(KnownAssociator.boxes[0])
+
+
+def field_sky(path, *blobs, **options):
+    """Write a field of blobs (x, y, peak in units of the noise, width in beams) and read it."""
+    components = np.array([(x, y, peak * NOISE_JY, width) for x, y, peak, width in blobs])
+    return Sky(read_image(write_field(path / 'field.fits', components=components, **options)))
+
+
+def listed(*places, sigma=1.3):
+    """Make components of a catalogue at some pixels (x, y), each an island of its own."""
+    n = len(places)
+    return Components(np.array(places, float), np.tile(np.eye(2) * sigma**2, (n, 1, 1)), np.ones(n), np.arange(n))
+
+
+def test_a_lobe_that_is_not_listed_is_counted_and_told(tmp_path):
+    image = read_image(write_field(tmp_path / 'field.fits'))
+    islands = island_components(Sky(image))
+
+    def told(catalogue):
+        result = associate(image, catalogue, associator=KnownAssociator(), look_at_all=True)
+        x, y = image.wcs.world_to_pixel_values(result.sources['RA'].value, result.sources['DEC'].value)
+        inside = (x > BOX[0]) & (x < BOX[2]) & (y > BOX[1]) & (y < BOX[3])
+        flagged = (np.asarray(result.sources['Morph_Flag']) & MorphFlag.UNLISTED_EMISSION) > 0
+        columns = np.asarray(result.sources['N_Components']), np.asarray(result.sources['Morphology'])
+        return [column[inside].tolist() for column in (flagged, *columns)], flagged[~inside].any()
+
+    assert told(islands) == ([[False], [2], ['2C_2P']], False)
+    x, y = image.wcs.world_to_pixel_values(islands['RA'], islands['DEC'])
+    double = np.flatnonzero((x > BOX[0]) & (x < BOX[2]) & (y > BOX[1]) & (y < BOX[3]))
+    assert len(double) == 2
+    islands.remove_row(int(double[0]))
+    assert told(islands) == ([[True], [2], ['2C_2P']], False)
+
+
+def test_whose_component_stands_for_an_island(tmp_path):
+    sky = field_sky(tmp_path, (60, 60, 100, 1), (90, 60, 40, 1), noise=1e-7)
+    box = np.array([40.0, 25.0, 110.0, 95.0])
+
+    def seen(components, labels, box=box):
+        found = Measuring(sky, components, np.array(labels)).source(0, box)
+        return tuple(found.counts), found.unlisted
+
+    one = listed((60, 60))
+    assert seen(one, [0]) == ((2, 2), True)
+    assert seen(one, [0], None) == ((1, 1), False)
+    edge = np.array([53.0, 35.0, 93.0, 75.0])  # the island's middle is in its outer part
+    assert seen(one, [0], edge) == ((1, 1), False)
+    wide = Components(*(np.concatenate(part) for part in zip(one, listed((75, 60), sigma=20.0), strict=True)))
+    wide = wide._replace(island=np.arange(2))
+    assert seen(wide, [0, 0]) == ((2, 2), False)  # its own component's middle is beside both
+    assert seen(wide, [0, 1]) == ((1, 1), False)
+    assert seen(listed((60, 60), (90, 60)), [0, 1]) == ((1, 1), False)
+
+
+def test_only_what_both_have_components_on_is_divided(tmp_path):
+    sky = field_sky(tmp_path, (60, 60, 100, 4), (84, 60, 100, 1), noise=1e-7)
+    alone, beside = listed((60, 60)), listed((60, 60), (84, 60))
+    bounds = [
+        Measuring(sky, components, labels).source(0).shape.box
+        for components, labels in ((alone, np.zeros(1, int)), (beside, np.arange(2)))
+    ]
+    assert bounds[0][2] > 72.5  # beyond the middle between them
+    np.testing.assert_array_equal(*bounds)
+    both = listed((57, 60), (63, 60))
+    left, right = (Measuring(sky, both, np.arange(2)).source(label).shape.box for label in (0, 1))
+    assert left[2] == pytest.approx(60, abs=0.5)
+    assert right[0] == pytest.approx(60, abs=0.5)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_each_level_of_the_noise_is_that_noise(tmp_path, monkeypatch, seed):
+    rng = np.random.default_rng(seed)
+    blobs = np.column_stack(
+        [rng.uniform(20, 236, (90, 2)), rng.lognormal(3, 0.7, 90), rng.choice([1.0, 2.0, 4.0], 90)]
+    )
+    sky = field_sky(tmp_path, *blobs)
+    components = on_image(standardise(island_components(sky), 'islands'), sky)
+    labels = np.arange(len(components.xy)) // 2
+    tried = [Measuring(sky, components, labels).source(label).tried for label in range(labels.max() + 1)]
+    measured = measuring.counting_noise
+    for number, level in enumerate(NOISE_TRIED):
+        monkeypatch.setattr(measuring, 'counting_noise', lambda *at, level=level: measured(*at) * level)
+        for label, counts in enumerate(tried):
+            seen = Measuring(sky, components, labels).source(label)
+            if seen.counts.components and counts.components[0]:  # with nothing at the first level, nothing is tried
+                assert (counts.components[number], counts.peaks[number]) == seen.counts
+    assert len({tuple(np.ravel(counts)) for counts in tried}) > 5
+
+
+def test_peaks_are_pixels_of_the_image(tmp_path):
+    sky = field_sky(tmp_path, (60, 60, 100, 1), (72, 61, 40, 1), (31, 80, 30, 1.3))
+    for labels in ([0, 0, 0], [0, 1, 2]):
+        measured = Measuring(sky, listed((60, 60), (72, 61), (31, 80)), np.array(labels))
+        for label in set(labels):
+            peaks = measured.source(label).shape.peaks
+            np.testing.assert_allclose(peaks, np.rint(peaks), atol=1e-6)
+
+
+def test_nothing_is_seen_off_the_image_or_where_it_is_dark(tmp_path):
+    sky = field_sky(tmp_path, (60, 60, 100, 1))
+    measured = Measuring(sky, listed((-500, 60), (150, 150)), np.arange(2))
+    for label in (0, 1):
+        seen = measured.source(label, np.array([10.0, 10.0, 20.0, 20.0]))
+        assert (seen.counts, seen.box, seen.unlisted) == ((0, 0), None, False)
+        assert np.ravel(seen.tried).tolist() == [0] * 2 * len(NOISE_TRIED)
+
+
+def test_which_components_stand_for_some_points(tmp_path):
+    sky = field_sky(tmp_path, (60, 60, 100, 1))
+    emission = ListedEmission(sky, listed((60, 60), (75, 60), (75, 60.5), sigma=5.0))
+    points = np.array([[70.0, 60.0], [71.0, 60.0]])
+    assert emission.standing_for(points).tolist() == [1, 2]
+    assert emission.standing_for(points - [100, 0]).tolist() == []
+    assert emission.standing_for(points - [15, 0]).tolist() == [0]
+    nothing = Components(np.empty((0, 2)), np.empty((0, 2, 2)), np.empty(0), np.empty(0, int))
+    assert ListedEmission(sky, nothing).standing_for(points).tolist() == []

@@ -4,7 +4,7 @@
 the rows of each set.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -22,6 +22,7 @@ from claran_plugin.claimed import SPLIT_PENALTY
 from claran_plugin.claims import CERTAIN, log_odds
 from claran_plugin.errors import InputError
 from claran_plugin.images import pixel_scale
+from claran_plugin.measuring import NOISE_TRIED
 from claran_plugin.morphology import CLASSES
 from claran_plugin.pipeline import Association
 
@@ -33,6 +34,7 @@ SAFE = ''.join(chr(code) for code in range(32, 127) if chr(code) not in "%'")
 """What stands for itself in that card."""
 MOST_SHOWN = 12
 """Alternatives that are told."""
+LEVELS = ', '.join(f'{level:g}' for level in NOISE_TRIED)
 SET_COLUMNS: tuple[ColumnSpec, ...] = (
     ColumnSpec('Set_id', 'i4', None, 'meta.id;meta.main', 'Set of rows of the component table'),
     ColumnSpec('Assoc_id', 'i4', None, 'meta.id.cross', 'Physical source that it became, -1: none'),
@@ -51,6 +53,7 @@ SET_COLUMNS: tuple[ColumnSpec, ...] = (
     ColumnSpec('Box_DEC', 'f8', 'deg', 'pos.eq.dec', 'Declination of the middle of its box'),
     ColumnSpec('Box_Width', 'f8', 'arcsec', 'phys.angSize', 'Width of its box'),
     ColumnSpec('Box_Height', 'f8', 'arcsec', 'phys.angSize', 'Height of its box'),
+    ColumnSpec('Counted', 'U48', None, 'meta.code.class', f'Counts with {LEVELS} of the noise; empty: not chosen'),
 )
 MEMBER_COLUMNS: tuple[ColumnSpec, ...] = (
     ColumnSpec('Set_id', 'i4', None, 'meta.id.parent', 'Set of rows'),
@@ -71,6 +74,10 @@ def evidence_of(association: Association) -> Evidence:
     considered = partition.considered
     chosen, margin = np.full(len(considered), -1), np.full(len(considered), np.nan)
     chosen[partition.chosen], margin[partition.chosen] = np.arange(len(partition.chosen)), partition.margin
+    counted = np.full(len(considered), '', object)
+    counted[partition.chosen] = [
+        ' '.join(f'{components}C_{peaks}P' for components, peaks in each.T) for each in association.tried
+    ]
     boxes = considered.box
     known = np.isfinite(boxes).all(axis=1)
     ra, dec = np.full((2, len(considered)), np.nan)
@@ -93,6 +100,7 @@ def evidence_of(association: Association) -> Evidence:
         Box_DEC=dec * u.deg,
         Box_Width=width * u.arcsec,
         Box_Height=height * u.arcsec,
+        Counted=counted,
     )
     pairs = np.repeat(np.arange(len(considered)), considered.n_members), considered.member
     return Evidence(
@@ -143,7 +151,8 @@ def explain(folder: str | Path, source: str, image: str | None = None) -> str:
     lines = [
         f'{row["Source_Name"]}: {_rows(mine)} of the component table (from 0)',
         f'Morphology: {row["Morphology"]} {float(row["Morph_Prob"]):.2f} (all: {", ".join(others)}); '
-        f'{int(row["N_Components"])} components and {int(row["N_Peaks"])} peaks counted on the image',
+        f'{int(row["N_Components"])} components and {int(row["N_Peaks"])} peaks counted on the image'
+        + _told_otherwise(str(sets['Counted'][own]).split()),
         f'Why one source: {_told(sets[own])}.',
     ]
     margin = float(sets['Margin'][own])
@@ -168,6 +177,17 @@ def explain(folder: str | Path, source: str, image: str | None = None) -> str:
             f'{float(sets["Evidence"][joining]):+.2f} ({_rows(members[joining])})'
         )
     return '\n'.join(lines)
+
+
+def _told_otherwise(counted: Sequence[str]) -> str:
+    """Tell what other levels of the noise give where that is something else."""
+    first, *others = zip(NOISE_TRIED, counted, strict=True)
+    told = [
+        f'{name} with {abs(level - 1):.0%} {"less" if level < 1 else "more"} noise'
+        for level, name in others
+        if name != first[1]
+    ]
+    return f' ({", ".join(told)})' if told else ''
 
 
 def _told_margin(margin: float) -> str:

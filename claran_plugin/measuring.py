@@ -119,7 +119,7 @@ class Measuring:
         margin = MARGIN_BEAMS * sky.beam_pix
         low, high = np.floor(low - margin), np.ceil(high + margin)
         side = (high - low).max()
-        step = max(1 / max(round(COUNTING_PIXELS_PER_BEAM / sky.beam_pix), 1), side / LARGEST_COUNTED)
+        step = max(_whole_steps(sky.beam_pix / COUNTING_PIXELS_PER_BEAM), side / LARGEST_COUNTED)
         size = int(np.ceil(side / step)) + 1
         centre = low + step * (size - 1) / 2  # so that pixels of the image are pixels of the window
         if np.any(centre + step * size / 2 < 0) or np.any(centre - step * size / 2 > sky.radio.shape[::-1]):
@@ -258,6 +258,11 @@ def counting_noise(sky: Sky, centre: NDArray) -> float:
     high = np.maximum(np.rint(centre + sky.field_pix / 2).astype(int) + 1, low + 1)
     sigma = noise(sky.radio.data[low[1] : high[1], low[0] : high[0]])
     return sigma if sigma > 0 else max(sky.noise_at(centre), 1e-30)
+
+
+def _whole_steps(step: float) -> float:
+    """Round a step, pixels of the image, so that pixels of the image are hit: to a whole number, or one over such."""
+    return float(round(step)) if step > 1 else 1 / round(1 / step)
 
 
 def _scaled(box: NDArray, factor: float) -> NDArray:

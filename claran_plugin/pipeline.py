@@ -57,6 +57,8 @@ class Association:
         What was weighed, see `explanation`.
     rms : NoiseMap
         Local noise of the radio image, Jy/beam.
+    tried : (S, 2, K) int array
+        Components and peaks of each source, counted with each level of the noise (`measuring.NOISE_TRIED`).
     """
 
     components: Table
@@ -68,6 +70,7 @@ class Association:
     provenance: dict[str, str]
     partition: Partition
     rms: NoiseMap
+    tried: NDArray
 
 
 def associate(
@@ -189,7 +192,16 @@ def associate(
     if near_infrared is not None:
         provenance['CLINFRA'] = Path(str(near_infrared.meta.get('FILENAME', ''))).name
     return Association(
-        table, sources, partition.labels, radio, near_infrared, looked.n_fields, provenance, partition, sky.rms
+        table,
+        sources,
+        partition.labels,
+        radio,
+        near_infrared,
+        looked.n_fields,
+        provenance,
+        partition,
+        sky.rms,
+        np.asarray(groups['Tried']),
     )
 
 

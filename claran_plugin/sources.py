@@ -17,7 +17,7 @@ from claran_plugin.hosts import choose_host
 from claran_plugin.hypotheses import Hypothesis
 from claran_plugin.images import pixel_scale
 from claran_plugin.infrared_objects import NO_OBJECTS, find_objects
-from claran_plugin.measuring import Measured, Measuring
+from claran_plugin.measuring import NOISE_TRIED, Measured, Measuring
 from claran_plugin.morphology import CLASSES, Counts
 from claran_plugin.subjects import Sky
 
@@ -51,9 +51,10 @@ def describe_sources(
 
     Returns
     -------
-    QTable of S rows, as `catalogue.build_source_table` takes it
+    QTable of S rows, as `catalogue.build_source_table` takes it, and `Tried` (S, 2, K), the components and peaks that
+    are counted with each level of the noise
     """
-    rows, hosts = [], []
+    rows, hosts, tried = [], [], []
     objects = find_objects(sky.infrared) if sky.infrared is not None else NO_OBJECTS
     objects_tree = cKDTree(objects.xy)
     measuring = Measuring(sky, components, partition.labels)
@@ -75,8 +76,10 @@ def describe_sources(
         box = box_of(hypothesis, measured)
         flag |= _flags(sky, box, hypothesis.box, measured.counts, chosen, float(probabilities[chosen]), largest_field)
         rows.append((CLASSES[chosen], probabilities[chosen], probabilities, *measured.counts, int(flag), box))
+        tried.append(measured.tried)
         hosts.append(choose_host(measured.shape, objects, objects_tree, sky.beam_pix))
     table = _to_table(rows, sky)
+    table['Tried'] = np.array(tried, int).reshape(-1, 2, len(NOISE_TRIED))
     if sky.infrared is not None:
         table['Host'], table['Host_Prob'] = _host_columns(hosts, sky)
     return table

@@ -13,8 +13,9 @@ from claran_plugin.claims import log_odds
 from claran_plugin.cli import main
 from claran_plugin.components import run_pybdsf, write_pybdsf_catalogue
 from claran_plugin.errors import InputError
-from claran_plugin.explanation import _rounded, explain
+from claran_plugin.explanation import _rounded, _told_otherwise, explain
 from claran_plugin.images import read_image
+from claran_plugin.measuring import NOISE_TRIED
 
 
 @pytest.fixture(scope='module')
@@ -65,6 +66,19 @@ def test_what_is_told(output):
     assert 'the detector gives it 0.9' in text
     assert f'row {first}: evidence -3.00, by itself; no detection claims it' in text  # alone, the alternative
     assert explain(output, double['Source_Name'].split()[1]) == text
+
+
+def test_counts_with_other_noise_are_told_where_they_differ(output):
+    sources, _, sets, _ = tables(output)
+    counted = {int(row['Assoc_id']): str(row['Counted']).split() for row in sets if row['Assoc_id'] >= 0}
+    for row in sources:
+        told = counted[int(row['Assoc_id'])]
+        assert len(told) == len(NOISE_TRIED)
+        assert told[0] == f'{row["N_Components"]}C_{row["N_Peaks"]}P'
+    assert not any(np.ma.filled(sets['Counted'][sets['Assoc_id'] < 0], ''))
+    assert _told_otherwise(['1C_2P'] * 3) == ''
+    assert _told_otherwise(['1C_2P', '1C_3P', '1C_2P']) == ' (1C_3P with 3% less noise)'
+    assert _told_otherwise(['1C_2P', '1C_2P', '1C_1P']) == ' (1C_1P with 3% more noise)'
 
 
 def test_the_command_prints_it(output, capsys):

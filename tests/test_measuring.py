@@ -90,9 +90,7 @@ def test_only_what_both_have_components_on_is_divided(tmp_path):
 @pytest.mark.parametrize('seed', range(4))
 def test_each_level_of_the_noise_is_that_noise(tmp_path, monkeypatch, seed):
     rng = np.random.default_rng(seed)
-    blobs = np.column_stack(
-        [rng.uniform(20, 236, (90, 2)), rng.lognormal(3, 0.7, 90), rng.choice([1.0, 2.0, 4.0], 90)]
-    )
+    blobs = np.column_stack([rng.uniform(20, 236, (90, 2)), rng.lognormal(3, 0.7, 90), rng.choice([1.0, 2.0, 4.0], 90)])
     sky = field_sky(tmp_path, *blobs)
     components = on_image(standardise(island_components(sky), 'islands'), sky)
     labels = np.arange(len(components.xy)) // 2
@@ -114,6 +112,11 @@ def test_peaks_are_pixels_of_the_image(tmp_path):
         for label in set(labels):
             peaks = measured.source(label).shape.peaks
             np.testing.assert_allclose(peaks, np.rint(peaks), atol=1e-6)
+
+
+@pytest.mark.parametrize(('step', 'whole'), [(0.11, 1 / 9), (1 / 3, 1 / 3), (0.28, 0.25), (0.8, 1), (1.4, 1), (4.6, 5)])
+def test_pixels_that_are_counted_on_hit_those_of_the_image(step, whole):
+    assert measuring._whole_steps(step) == pytest.approx(whole)
 
 
 def test_nothing_is_seen_off_the_image_or_where_it_is_dark(tmp_path):

@@ -19,9 +19,10 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import QTable
 
-from claran_plugin.catalogue_reading import component_table, read_catalogue, standardise
+from claran_plugin.catalogue_reading import read_catalogue
 from claran_plugin.errors import InputError
 from claran_plugin.images import image_stem, to_plain_fits
+from claran_plugin.standard_components import component_table, standardise
 
 __all__ = ['contained', 'from_pybdsf', 'read_catalogue', 'run_pybdsf', 'standardise', 'write_pybdsf_catalogue']
 

@@ -9,7 +9,6 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from claran_plugin.boxes import boxes_around
-from claran_plugin.catalogue_reading import ASSUMED
 from claran_plugin.celestial import to_pixels, to_sky, turn_of_north
 from claran_plugin.claimed import Components, members_of
 from claran_plugin.divided_islands import divide_islands
@@ -19,6 +18,7 @@ from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.images import beam, pixel_scale
 from claran_plugin.morphology import COMPONENT_SIGMA, least_component_area
 from claran_plugin.pixels import values_at
+from claran_plugin.standard_components import ASSUMED
 from claran_plugin.subjects import Sky
 
 ISLAND_SIGMA = 3.0

@@ -8,7 +8,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from claran_plugin.catalogue_reading import text_values
+from claran_plugin.catalogue_columns import text_values
 from claran_plugin.celestial import in_icrs, to_sky
 from claran_plugin.claimed import Components, members_of
 from claran_plugin.components import read_catalogue, standardise

@@ -9,9 +9,10 @@ from astropy.table import QTable
 
 from claran_plugin import catalogue_writing
 from claran_plugin.catalogue import build_component_table, build_source_table
-from claran_plugin.catalogue_reading import component_table, read_catalogue, standardise
+from claran_plugin.catalogue_reading import read_catalogue
 from claran_plugin.catalogue_writing import atomic_outputs, output_paths
 from claran_plugin.morphology import CLASSES
+from claran_plugin.standard_components import component_table, standardise
 
 CONTRACT_COMPONENTS = 'Source_Name Assoc_id Assoc Assoc_Prob Morphology Morph_Prob N_Components N_Peaks Morph_Flag'
 CONTRACT_SOURCES = (

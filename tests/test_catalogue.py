@@ -24,7 +24,8 @@ from claran_plugin.catalogue import (
     build_component_table,
     build_source_table,
 )
-from claran_plugin.catalogue_reading import read_catalogue, standardise
+from claran_plugin.catalogue_reading import read_catalogue
+from claran_plugin.standard_components import standardise
 
 __all__ = ['original']  # fixtures
 

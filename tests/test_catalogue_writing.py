@@ -30,10 +30,11 @@ from claran_plugin.catalogue import (
     check_columns,
     with_own_names,
 )
-from claran_plugin.catalogue_reading import component_table, read_catalogue, standardise
+from claran_plugin.catalogue_reading import read_catalogue
 from claran_plugin.catalogue_writing import FORMATS, atomic_outputs, output_paths, write_source_table
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.morphology import CLASSES
+from claran_plugin.standard_components import component_table, standardise
 
 __all__ = ['original']  # fixtures
 

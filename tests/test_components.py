@@ -12,7 +12,7 @@ from astropy.table import Column, MaskedColumn, QTable, Table
 from astropy.wcs import WCS
 from small_field import COMPONENTS, FREQUENCY_HZ, write_field
 
-from claran_plugin.catalogue_reading import unit_of
+from claran_plugin.catalogue_columns import unit_of
 from claran_plugin.components import (
     contained,
     from_pybdsf,

@@ -16,7 +16,7 @@ from scipy import ndimage
 from small_field import BEAM_DEG, COMPONENTS, PIXEL_DEG, write_field
 
 from claran_plugin import fits_pixels, pipeline, pixels, zero_margins
-from claran_plugin.catalogue_reading import read_catalogue, standardise
+from claran_plugin.catalogue_reading import read_catalogue
 from claran_plugin.cli import main
 from claran_plugin.commands import association
 from claran_plugin.errors import InputError, InputWarning
@@ -27,6 +27,7 @@ from claran_plugin.images import read_image
 from claran_plugin.infrared_images import read_infrared
 from claran_plugin.pipeline import associate
 from claran_plugin.scales import coarser
+from claran_plugin.standard_components import standardise
 from claran_plugin.subjects import Sky
 from claran_plugin.survey import merging, work
 from claran_plugin.survey.listing import Pointing

@@ -18,7 +18,8 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Column
 
-from claran_plugin.catalogue_reading import has_positions, read_catalogue, sky_positions
+from claran_plugin.catalogue_positions import has_positions, sky_positions
+from claran_plugin.catalogue_reading import read_catalogue
 from claran_plugin.catalogue_writing import atomic_outputs, check_outputs
 from claran_plugin.datasets.cutout_services import SERVICES, NoImageError, Service, UnreachableError, connect
 from claran_plugin.datasets.training_data import subject_position

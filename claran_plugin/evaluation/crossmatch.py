@@ -10,7 +10,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from claran_plugin.catalogue_reading import read_catalogue, sky_positions
+from claran_plugin.catalogue_positions import sky_positions
+from claran_plugin.catalogue_reading import read_catalogue
 from claran_plugin.errors import InputError
 from claran_plugin.evaluation.fields import TRUTH_REMEDY, Fields
 from claran_plugin.morphology import CLASSES

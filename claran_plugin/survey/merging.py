@@ -17,10 +17,10 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Column, Table
 from numpy.typing import NDArray
 
-from claran_plugin.catalogue_reading import standardise
 from claran_plugin.catalogue_writing import output_paths
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.explanation import PER_IMAGE
+from claran_plugin.standard_components import standardise
 from claran_plugin.survey.overlaps import Shown, repeated_sources
 from claran_plugin.survey.reading import IMAGE, READERS
 from claran_plugin.survey.work import Row

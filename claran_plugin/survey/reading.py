@@ -10,9 +10,12 @@ from astropy.io import fits
 from astropy.table import Column, Table
 
 from claran_plugin.catalogue import own_name
-from claran_plugin.catalogue_reading import assumed_units, position_columns, sky_positions, table_hdu, unit_of
+from claran_plugin.catalogue_columns import unit_of
+from claran_plugin.catalogue_positions import position_columns, sky_positions
+from claran_plugin.catalogue_reading import table_hdu
 from claran_plugin.catalogue_writing import FRAME_CARD
 from claran_plugin.celestial import turn_of_north, turned_errors
+from claran_plugin.standard_components import assumed_units
 
 PYBDSF_POSITIONS = (('RA_max', 'DEC_max'),)
 PYBDSF_ANGLES = ('PA', 'DC_PA')

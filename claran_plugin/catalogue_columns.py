@@ -52,7 +52,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def values_in(column: Any, unit: u.Unit, default: u.Unit, path: str | Path, *, quiet: bool) -> NDArray:
-    """Give a column as floats (n,) in a unit; blank and infinite values become NaN, without unit it has the default one.
+    """Give a column as floats (n,) in a unit, without one in the default; blank and infinite values become NaN.
 
     Raises
     ------

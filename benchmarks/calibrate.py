@@ -18,7 +18,7 @@ from real_first import Field, read_fields, true_members
 from tqdm import tqdm
 
 from claran_plugin.associator import Associator
-from claran_plugin.calibration import Calibration
+from claran_plugin.calibration import Calibration, membership_probability
 from claran_plugin.components import standardise
 from claran_plugin.evaluation.calibrating import (
     NO_SOURCE,
@@ -28,7 +28,6 @@ from claran_plugin.evaluation.calibrating import (
     look,
     loss,
     stated,
-    stated_membership,
     write_calibration,
 )
 from claran_plugin.evaluation.reliability import draw_reliability, reliability_table
@@ -65,8 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _fit(images: list[Seen]) -> Calibration:
-    margin = np.concatenate([seen.membership.margin for seen in images])
-    right = np.concatenate([seen.membership.right for seen in images])
+    own = ~np.concatenate([seen.membership.is_large for seen in images])
+    margin = np.concatenate([seen.membership.margin for seen in images])[own]
+    right = np.concatenate([seen.membership.right for seen in images])[own]
     return fit(joined([seen.samples for seen in images]), margin, right)
 
 
@@ -81,7 +81,8 @@ def report(
     )
     morphology = [stated(seen.samples, without[fold]) for fold, seen in collected]
     association = [
-        (stated_membership(seen.membership.margin, without[fold]), seen.membership.right) for fold, seen in collected
+        (membership_probability(seen.membership.margin, seen.membership.is_large, without[fold]), seen.membership.right)
+        for fold, seen in collected
     ]
     panels = {
         title: tuple(np.concatenate(column) for column in zip(*pairs, strict=True))

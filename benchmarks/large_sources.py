@@ -8,7 +8,8 @@ lobe's flux stays in a compact hotspot; with --cores, the nucleus is a point sou
 outside the bright parts, also between the lobes. PyBDSF lists the components, with its default options or (--lotss) as
 LoTSS sets it up. A source is whole where all components on it are one source that has no other's component.
 The last rows tell how often they are one source, whatever else is in it, and how often a source and the true one
-have nine tenths of the flux of both together in common.
+have nine tenths of the flux of both together in common; and how reliable `Assoc_Prob` is of all sources on these
+images that are found at four times the beam or more, where these nine tenths make one right.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from tqdm import tqdm
 from claran_plugin import pipeline
 from claran_plugin.components import from_pybdsf
 from claran_plugin.evaluation.association_scores import friends_of_friends
+from claran_plugin.evaluation.reliability import reliability_table
 from claran_plugin.footprints import FWHM
 from claran_plugin.morphology import CLASSES, Counts
 from claran_plugin.radio_galaxies import draw_large_blobs, paint
@@ -84,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     conditions = Conditions(arguments.density, arguments.peak, LOTSS if arguments.lotss else {}, arguments.cores)
     associator = pipeline.Associator(arguments.model, arguments.weights)
     rows = []
+    stated: list[tuple[float, bool]] = []
     for number in tqdm(range(arguments.sources), disable=None):
         case = cached(number, conditions, arguments.cache)
         if not case.owned.any():
@@ -93,11 +96,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         islands = np.unique(case.components['Isl_id'], return_inverse=True)[1]
         found = [is_whole(labels, case.owned) for labels in (result.labels, islands, *linked)]
         parts, strangers = pieces(result.labels, case.owned)
-        common = flux_in_common(result.labels, case)
+        common = flux_in_common(result.labels, case).max()
+        stated += of_large(result, case)
         rows.append((case.times, case.name, len(set(islands[case.owned])), parts, common, *found))
         print(f'{number:4d} {case.times:5.1f} times  {case.name}  {rows[-1][2]:3d} islands  '
               f'{"whole" if found[0] else f"{parts} pieces, {strangers} strangers"}', flush=True)  # fmt: skip
     report(rows)
+    print(reliability_table('Assoc_Prob, found at four times the beam or more', *np.reshape(stated, (-1, 2)).T))
 
 
 def cached(number: int, conditions: Conditions, folder: Path | None) -> Case:
@@ -196,11 +201,21 @@ def pieces(labels: NDArray, owned: NDArray) -> tuple[int, int]:
     return len(set(labels[owned])), int(np.isin(labels[~owned], labels[owned]).sum())
 
 
-def flux_in_common(labels: NDArray, case: Case) -> float:
-    """Give the flux that the true source and the source most like it have in common, as a share of that of both."""
+def flux_in_common(labels: NDArray, case: Case) -> NDArray:
+    """Give the flux that the true source and each source (S,) have in common, as a share of that of both together."""
     flux = np.maximum(np.asarray(case.components['Total_flux'], float), 0)
-    own = case.owned
-    return max(flux[own & (labels == k)].sum() / flux[own | (labels == k)].sum() for k in set(labels[own].tolist()))
+    each = np.bincount(labels, flux)
+    common = np.bincount(labels[case.owned], flux[case.owned], minlength=len(each))
+    return common / (each + flux[case.owned].sum() - common)
+
+
+def of_large(result: pipeline.Association, case: Case) -> list[tuple[float, bool]]:
+    """Give `Assoc_Prob` of sources found at four times the beam or more, and whether they are right."""
+    first = np.unique(result.labels, return_index=True)[1]
+    probability = np.asarray(result.components['Assoc_Prob'], float)[first]
+    is_right = flux_in_common(result.labels, case) >= MOST_FLUX
+    large = np.flatnonzero(result.partition.hypotheses.is_far_coarser)
+    return list(zip(probability[large].tolist(), is_right[large].tolist(), strict=True))
 
 
 def report(rows: list[tuple]) -> None:

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from tqdm import tqdm
 
-from claran_plugin.calibration import logistic
+from claran_plugin.calibration import Calibration, membership_probability
 from claran_plugin.datasets.radiogalaxynet import (
     BEAM_ARCSEC,
     INFRARED_PIXEL_ARCSEC,
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     several: list[bool] = []
     crowd: list[tuple[int, int]] = []
     recovered: dict[str, list[bool]] = defaultdict(list)
-    stated: list[tuple[float, float, bool, int]] = []
+    stated: list[tuple[float, float, bool, bool, int]] = []
     for number, field in enumerate(tqdm(read_fields(arguments.data / arguments.part, arguments.limit), disable=None)):
         infrared = None if arguments.radio else field.infrared
         labels = associate(field.image, field.components, infrared, associator=associator)
@@ -119,19 +119,29 @@ def main(argv: Sequence[str] | None = None) -> None:
             if name == 'claran_plugin':
                 probability = np.asarray(labels.components['Assoc_Prob'])
                 margin = labels.partition.margin[labels.labels]
+                is_large = labels.partition.hypotheses.is_far_coarser[labels.labels]
                 for members, whole in zip(field.truth, right, strict=True):
-                    stated += [(float(probability[m]), float(margin[m]), bool(whole), number) for m in members]
+                    stated += [
+                        (float(probability[m]), float(margin[m]), bool(is_large[m]), bool(whole), number)
+                        for m in members
+                    ]
     report(recovered, np.array(several))
     report_crowding(recovered, np.array(several), np.array(crowd).T)
-    probability, margin, whole, image = np.array(stated).T
+    probability, margin, large, whole, image = np.array(stated).T
     print(reliability_table('Assoc_Prob', probability, whole))
     if arguments.calibrate:
         crossed = np.empty(len(margin))
         for half in (0, 1):
-            line = fit_line(margin[image % 2 != half], whole[image % 2 != half])
-            crossed[image % 2 == half] = logistic(margin[image % 2 == half], line)
+            own = image % 2 == half
+            fitted = _fitted(associator.calibration, margin[~own], large[~own], whole[~own])
+            crossed[own] = membership_probability(margin[own], large[own] > 0, fitted)
         print(reliability_table('Assoc_Prob, fitted on the other half of the images', crossed, whole))
-        write_calibration(associator.calibration._replace(membership=fit_line(margin, whole)), arguments.calibrate)
+        write_calibration(_fitted(associator.calibration, margin, large, whole), arguments.calibrate)
+
+
+def _fitted(calibration: Calibration, margin: NDArray, large: NDArray, whole: NDArray) -> Calibration:
+    """Fit `Assoc_Prob` to components of sources, but those of large ones."""
+    return calibration._replace(membership=fit_line(margin[large == 0], whole[large == 0]))
 
 
 def read_fields(folder: Path, limit: int | None) -> Iterator[Field]:

@@ -30,6 +30,10 @@ class Calibration(NamedTuple):
         Probability that a detection is a source: logistic of a x log odds + b.
     membership : (a, b)
         Probability that a component belongs to its source: logistic of a x margin + b.
+    large_existence, large_membership : (a, b)
+        The same for what was found on far coarser skies (`hypotheses.FAR_COARSER`). By default as fitted to simulated
+        sources of 2 to 8 fields of view: a component belongs to its source where that has nine tenths of its flux in
+        common with the true one.
     unseen : float
         Probability of the counted class for a source that was looked at but not detected.
     isolated : float
@@ -43,6 +47,8 @@ class Calibration(NamedTuple):
     component_wrong: float = 0.05
     existence: tuple[float, float] = (1.0, 0.0)
     membership: tuple[float, float] = (1.0, 0.0)
+    large_existence: tuple[float, float] = (0.14, 0.27)
+    large_membership: tuple[float, float] = (0.19, 0.02)
     unseen: float = 0.3
     isolated: float = 0.95
 
@@ -94,7 +100,9 @@ def calibration_hash(calibration: Calibration) -> str:
     return hashlib.sha256(json.dumps(calibration._asdict(), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def class_probabilities(detected: NDArray, counts: Counts | ManyCounts, calibration: Calibration) -> NDArray:
+def class_probabilities(
+    detected: NDArray, counts: Counts | ManyCounts, calibration: Calibration, is_large: ArrayLike = False
+) -> NDArray:
     """Join the detector's view of a source with what was counted on the image.
 
     Parameters
@@ -105,6 +113,10 @@ def class_probabilities(detected: NDArray, counts: Counts | ManyCounts, calibrat
         Of the source on the image; where they are many, (..., K), counted with K levels of the noise, none of which is
         known to be the right one. The mean of their log likelihoods counts.
 
+    calibration : Calibration
+    is_large : (...) bool array
+        Whether it was found on a far coarser sky.
+
     Returns
     -------
     (..., 6) array, calibrated; its sum is the probability that the source exists as detected
@@ -113,7 +125,27 @@ def class_probabilities(detected: NDArray, counts: Counts | ManyCounts, calibrat
     shape = np.maximum(detected / total, 1e-4) ** calibration.sharpness
     each = count_likelihood(ManyCounts(np.atleast_1d(counts.components), np.atleast_1d(counts.peaks)), calibration)
     shape = shape * np.exp(np.log(each).mean(axis=-2))
-    return logistic(np.log(total / (1 - total)), calibration.existence) * shape / shape.sum(axis=-1, keepdims=True)
+    lines = calibration.existence, calibration.large_existence
+    exists = _by_size(np.log(total / (1 - total)), np.expand_dims(is_large, -1), *lines)
+    return exists * shape / shape.sum(axis=-1, keepdims=True)
+
+
+def membership_probability(margin: ArrayLike, is_large: ArrayLike, calibration: Calibration) -> NDArray:
+    """Give the probability that a component belongs to its source (`Assoc_Prob`).
+
+    Parameters
+    ----------
+    margin : (...) array
+        Of the source (`association.Partition`).
+    is_large : (...) bool array
+        Whether it was found on a far coarser sky.
+    calibration : Calibration
+    """
+    return _by_size(margin, is_large, calibration.membership, calibration.large_membership)
+
+
+def _by_size(value: ArrayLike, is_large: ArrayLike, line: tuple[float, float], large: tuple[float, float]) -> NDArray:
+    return np.where(is_large, logistic(value, large), logistic(value, line))
 
 
 def count_likelihood(counts: Counts | ManyCounts, calibration: Calibration) -> NDArray:

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from claran_plugin.claimed import MIN_PROBABILITY, Claimed, Claiming, Components, Divided, members_of
 from claran_plugin.division import Division, Surroundings
-from claran_plugin.hypotheses import Hypotheses, Hypothesis
+from claran_plugin.hypotheses import FAR_COARSER, Hypotheses, Hypothesis
 from claran_plugin.morphology import CLASSES
 
 UNSEEN_PROBABILITY = 0.02
@@ -30,9 +30,6 @@ TILE = 40
 each on the way is then bounded."""
 CERTAIN = 8.0
 """Log odds beyond which nothing is added."""
-FAR_COARSER = 4
-"""From a sky of so many times the image's beam on, only 'nothing' speaks against the sets of a detection: other sets of
-the same islands say, too, that there is such a source, of which no finer field shows most."""
 MOST_SURE = 0.98
 """Probability beyond which a detection is no surer there that it is something."""
 Wanted = Callable[[Sequence[int]], bool]

@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 
 from claran_plugin.morphology import CLASSES
 
+FAR_COARSER = 4
+"""From a sky of so many times the image's beam on, only 'nothing' speaks against the sets of a detection: other sets of
+the same islands say, too, that there is such a source, of which no finer field shows most. So margins and probabilities
+mean something else there, and are calibrated apart."""
+
 
 class Hypothesis(NamedTuple):
     """A set of components that may be one source.
@@ -17,7 +22,7 @@ class Hypothesis(NamedTuple):
     ----------
     members : frozenset of int
     evidence : float
-        Log odds that they are one source; on far coarser skies, against there being none (`claims.FAR_COARSER`).
+        Log odds that they are one source; on far coarser skies, against there being none (`FAR_COARSER`).
     probabilities : (6,) array
         Class probabilities, the mean over the fields of view that show the set.
     box : (4,) array or None
@@ -138,6 +143,11 @@ class Hypotheses(Sequence[Hypothesis]):
         within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
         others = {field.name: getattr(self, field.name)[numbers] for field in fields(self) if field.name != 'member'}
         return Hypotheses(member=self.member[np.repeat(start[numbers], size) + within], **others)
+
+    @property
+    def is_far_coarser(self) -> NDArray:
+        """Which of them were found on far coarser skies, (m,) bool."""
+        return self.scale >= FAR_COARSER
 
     def sets(self) -> list[frozenset[int]]:
         """Give the members of each."""

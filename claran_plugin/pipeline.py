@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from claran_plugin import __version__
 from claran_plugin.association import Partition
 from claran_plugin.associator import Associator, Progress, choose_fields
-from claran_plugin.calibration import calibration_hash, logistic
+from claran_plugin.calibration import calibration_hash, membership_probability
 from claran_plugin.catalogue import build_component_table, build_source_table, check_columns, with_own_names
 from claran_plugin.catalogue_writing import FRAME_CARD
 from claran_plugin.celestial import in_icrs
@@ -175,7 +175,8 @@ def associate(
     partition = looked.partition
     groups = describe_sources(sky, components, partition, skipped, associator.calibration, looked.largest_field)
     sources = build_source_table(standard, partition.labels, groups)
-    assoc_prob = logistic(partition.margin, associator.calibration.membership)[partition.labels]
+    is_large = partition.hypotheses.is_far_coarser
+    assoc_prob = membership_probability(partition.margin, is_large, associator.calibration)[partition.labels]
     assoc_prob[~is_seen] = np.nan  # off the image
     table = build_component_table(original, sources, partition.labels, assoc_prob, overwrite_columns=overwrite_columns)
     provenance = {

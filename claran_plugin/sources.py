@@ -58,12 +58,13 @@ def describe_sources(
     objects = find_objects(sky.infrared) if sky.infrared is not None else NO_OBJECTS
     objects_tree = cKDTree(objects.xy)
     measuring = Measuring(sky, components, partition.labels)
+    is_large = partition.hypotheses.is_far_coarser
     for label, hypothesis in enumerate(partition.hypotheses):
         members = np.array(sorted(hypothesis.members))
         measured = measuring.source(label, hypothesis.box)
         flag = MorphFlag(0)
         if hypothesis.box is not None:
-            probabilities = class_probabilities(hypothesis.probabilities, measured.tried, calibration)
+            probabilities = class_probabilities(hypothesis.probabilities, measured.tried, calibration, is_large[label])
             chosen = int(np.argmax(probabilities))
         else:
             chosen = nearest_class(measured.counts) if measured.counts.components else 0

@@ -61,7 +61,7 @@ def some_samples(n=400, seed=0):
     named = np.array([(int(name[0]), int(name[3])) for name in CLASSES])
     counts = named[np.where(label < 6, label, rng.integers(6, size=n))]
     tried = np.repeat(counts[:, :, None], len(NOISE_TRIED), axis=2)
-    return Samples(detected[:, :6], tried, label, rng.uniform(0, 100, (n, 2)))
+    return Samples(detected[:, :6], tried, label, rng.uniform(0, 100, (n, 2)), np.zeros(n, bool))
 
 
 def test_many_probabilities_at_once_are_those_one_by_one():
@@ -94,9 +94,10 @@ def test_components_are_fitted_to_where_few_detections_have_a_known_class():
     nothing = np.zeros(500, int)
     islands = {name: right for name in (ALONE, 'friends-of-friends, 1 beams', PLUGIN)}
     few = some_samples(2)
-    findings = Findings(
-        1, 500, nothing > 0, islands, few, np.zeros(2, int), Memberships(margin, right, np.arange(500) % 5)
-    )
+    large = np.arange(500) < 20  # are calibrated apart
+    right[large] = margin[large] < 0
+    members = Memberships(margin, large, right, np.arange(500) % 5)
+    findings = Findings(1, 500, nothing > 0, islands, few, np.zeros(2, int), members)
     assert findings.fitted(Calibration()).membership == pytest.approx((0.5, 0.7), abs=0.2)
     assert findings.fitted(Calibration()).sharpness == pytest.approx(1, abs=0.3)
 

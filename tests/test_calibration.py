@@ -12,6 +12,7 @@ from claran_plugin.calibration import (
     class_probabilities,
     count_likelihood,
     logistic,
+    membership_probability,
     nearest_class,
     read_calibration,
 )
@@ -30,6 +31,9 @@ calibrations = st.builds(
     component_missed=st.floats(0.01, 1),
     component_wrong=st.floats(0.01, 1),
     existence=st.tuples(st.floats(0.1, 3), st.floats(-2, 2)),
+    membership=st.tuples(st.floats(0.1, 3), st.floats(-2, 2)),
+    large_existence=st.tuples(st.floats(0.1, 3), st.floats(-2, 2)),
+    large_membership=st.tuples(st.floats(0.1, 3), st.floats(-2, 2)),
 )
 
 
@@ -125,6 +129,23 @@ def test_several_counts_have_a_say_each(values, one, other, calibration):
     np.testing.assert_allclose(together(one, other), mean / mean.sum() * each[0].sum())
 
 
+@settings(deadline=None)
+@given(detected(), counts, calibrations)
+def test_large_sources_are_calibrated_apart(values, counted, calibration):
+    calibration = calibration._replace(large_existence=(0.3, -0.1), large_membership=(0.2, 0.4))
+    total = np.clip(values.sum(), 1e-4, 1 - 1e-4)
+    own, large = (class_probabilities(values, counted, calibration, is_large) for is_large in (False, True))
+    np.testing.assert_allclose(own / own.sum(), large / large.sum())
+    assert large.sum() == pytest.approx(1 / (1 + np.exp(0.1) * ((1 - total) / total) ** 0.3))
+    both = class_probabilities(
+        np.stack([values] * 2), ManyCounts(*np.array([[counted] * 2]).T), calibration, np.array([False, True])
+    )
+    np.testing.assert_allclose(both, [own, large])
+    stated = membership_probability([2.0, 2.0], [True, False], calibration)
+    a, b = calibration.membership
+    np.testing.assert_allclose(stated, [1 / (1 + np.exp(-0.8)), 1 / (1 + np.exp(-2 * a - b))])
+
+
 def test_likelihood_of_counts():
     calibration = Calibration(peak_missed=0.4, peak_added=0.1, component_missed=0.3, component_wrong=0.05)
     likelihood = dict(zip(CLASSES, count_likelihood(Counts(2, 2), calibration), strict=True))
@@ -156,7 +177,7 @@ def test_logistic():
 
 
 def test_round_trip(tmp_path):
-    calibration = Calibration(0.7, 0.4, 0.05, 0.2, 0.1, (0.9, -0.2), (1.4, 0.3), 0.25)
+    calibration = Calibration(0.7, 0.4, 0.05, 0.2, 0.1, (0.9, -0.2), (1.4, 0.3), (0.2, 0.1), (0.3, -0.1), 0.25)
     path = tmp_path / 'model.json'
     path.write_text(json.dumps(calibration._asdict()))
     assert read_calibration(path) == calibration

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 from claran_plugin.associator import Associator, choose_fields
 from claran_plugin.boxes import box_iou
-from claran_plugin.calibration import WEIGHTS, Calibration, class_probabilities, logistic
+from claran_plugin.calibration import WEIGHTS, Calibration, class_probabilities
 from claran_plugin.claimed import Components
 from claran_plugin.evaluation.association_scores import exact_recovery
 from claran_plugin.evaluation.reliability import LIGHT, fit_line
@@ -41,12 +41,15 @@ class Samples(NamedTuple):
         True class number, `NO_SOURCE` where there is none.
     middle : (n, 2) array
         Of their boxes, (x, y) in pixels.
+    is_large : (n,) bool array
+        Which were found on far coarser skies.
     """
 
     detected: NDArray
     counts: NDArray
     label: NDArray
     middle: NDArray
+    is_large: NDArray
 
     def where(self, keep: NDArray) -> 'Samples':
         """Keep some of them, (n,) bool."""
@@ -54,7 +57,7 @@ class Samples(NamedTuple):
 
     def probabilities(self, calibration: Calibration) -> NDArray:
         """Give what a calibration makes of them, (n, 6)."""
-        return class_probabilities(self.detected, ManyCounts(*self.counts.swapaxes(0, 1)), calibration)
+        return class_probabilities(self.detected, ManyCounts(*self.counts.swapaxes(0, 1)), calibration, self.is_large)
 
 
 def joined(parts: Sequence[Samples]) -> Samples:
@@ -65,10 +68,12 @@ def joined(parts: Sequence[Samples]) -> Samples:
 class Membership(NamedTuple):
     """Components of true sources of one image: margin of the sources they were put in, and whether these are right.
 
-    All arrays are (m,); `row` is the component's in the table.
+    All arrays are (m,); `is_large` tells which of these sources were found on far coarser skies; `row` is the
+    component's in the table.
     """
 
     margin: NDArray
+    is_large: NDArray
     right: NDArray
     row: NDArray
 
@@ -76,13 +81,15 @@ class Membership(NamedTuple):
 class Seen(NamedTuple):
     """What a detector makes of an image with known sources.
 
-    `labels` (n,) is the group of each component, `margin` (S,) that of each group.
+    `labels` (n,) is the group of each component, `margin` (S,) that of each group; `is_large` (S,) tells which groups
+    were found on far coarser skies.
     """
 
     samples: Samples
     membership: Membership
     labels: NDArray
     margin: NDArray
+    is_large: NDArray
 
 
 def look(
@@ -111,6 +118,7 @@ def look(
     centres = choose_fields(sky, components, on_sight(components, sky))
     partition = associator.partition(sky, components, centres).partition
     measuring = Measuring(sky, components, partition.labels)
+    is_large = partition.hypotheses.is_far_coarser
     rows: list[tuple] = []
     for label, hypothesis in enumerate(partition.hypotheses):
         members = np.array(sorted(hypothesis.members))
@@ -124,21 +132,23 @@ def look(
         overlap = box_iou(box[None], truth.boxes)[0]
         true = int(truth.classes[overlap.argmax()]) if overlap.max(initial=0) > LEAST_IOU else NO_SOURCE
         if true != UNKNOWN:
-            rows.append((hypothesis.probabilities, measured.tried, true, middle))
+            rows.append((hypothesis.probabilities, measured.tried, true, middle, is_large[label]))
     recovered = exact_recovery(truth.members, partition.labels)
     told_rows = np.array([row for members in truth.members for row in members], int)
     right = np.repeat(recovered, [len(members) for members in truth.members])
-    membership = Membership(partition.margin[partition.labels[told_rows]], right, told_rows)
-    return Seen(_samples(rows), membership, partition.labels, partition.margin)
+    found = partition.labels[told_rows]
+    membership = Membership(partition.margin[found], is_large[found], right, told_rows)
+    return Seen(_samples(rows), membership, partition.labels, partition.margin, is_large)
 
 
 def _samples(rows: list[tuple]) -> Samples:
-    detected, counts, label, middle = zip(*rows, strict=True) if rows else [()] * 4
+    detected, counts, label, middle, is_large = zip(*rows, strict=True) if rows else [()] * 5
     return Samples(
         np.array(detected, float).reshape(-1, len(CLASSES)),
         np.array(counts, int).reshape(-1, 2, len(NOISE_TRIED)),
         np.array(label, int),
         np.array(middle, float).reshape(-1, 2),
+        np.array(is_large, bool),
     )
 
 
@@ -157,7 +167,8 @@ def fit(
     ----------
     samples : Samples
     margin, right : (m,) arrays
-        Of components of true sources, see `Membership`.
+        Of components of true sources, see `Membership`; without those of sources that were found on far coarser skies,
+        for which the parameters stay those of `start`.
     start : Calibration, optional
         Where the fit begins; by default at neutral values.
     hold : float
@@ -213,11 +224,6 @@ def stated(samples: Samples, calibration: Calibration) -> tuple[NDArray, NDArray
     """Give what a calibration says of each sample's likeliest class (`Morph_Prob`), and whether it is the true one."""
     probabilities = samples.probabilities(calibration)
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == samples.label
-
-
-def stated_membership(margin: NDArray, calibration: Calibration) -> NDArray:
-    """Give what a calibration says of each component's source (`Assoc_Prob`)."""
-    return logistic(margin, calibration.membership)
 
 
 def write_calibration(calibration: Calibration, path: str | Path, weights_hash: str | None = None) -> None:

@@ -9,7 +9,7 @@ from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from claran_plugin.associator import Associator
-from claran_plugin.calibration import Calibration
+from claran_plugin.calibration import Calibration, membership_probability
 from claran_plugin.errors import InputError
 from claran_plugin.evaluation.association_scores import exact_recovery, linked_islands
 from claran_plugin.evaluation.calibrating import (
@@ -21,7 +21,6 @@ from claran_plugin.evaluation.calibrating import (
     look,
     loss,
     stated,
-    stated_membership,
 )
 from claran_plugin.evaluation.reliability import reliability_table
 from claran_plugin.evaluation.wrong_sources import Wrong, wrong_sources
@@ -39,9 +38,10 @@ ALONE, PLUGIN = 'each island alone', 'claran_plugin'
 
 
 class Memberships(NamedTuple):
-    """Components of true sources: margins, whether their sources are right, and the fold of each, all (m,)."""
+    """Components of true sources, (m,) arrays: what `calibrating.Membership` tells, and the fold of each."""
 
     margin: NDArray
+    is_large: NDArray
     right: NDArray
     fold: NDArray
 
@@ -74,6 +74,7 @@ class Findings(NamedTuple):
     def fitted(self, start: Calibration, without: int | None = None) -> Calibration:
         """Fit a calibration, from another one, to all folds but one."""
         own, members = self.sample_fold != without, self.memberships.fold != without
+        members &= ~self.memberships.is_large
         return fit(
             self.samples.where(own),
             self.memberships.margin[members],
@@ -148,6 +149,7 @@ class Examination:
             folds[: len(samples.label)],
             Memberships(
                 np.concatenate([one.margin for one in memberships]),
+                np.concatenate([one.is_large for one in memberships]),
                 np.concatenate([one.right for one in memberships]),
                 folds[len(samples.label) :],
             ),
@@ -164,7 +166,7 @@ def as_stated(findings: Findings, calibration: Calibration) -> Panels:
     members = findings.memberships
     return {
         'Morph_Prob': stated(findings.samples, calibration),
-        'Assoc_Prob': (stated_membership(members.margin, calibration), members.right),
+        'Assoc_Prob': (membership_probability(members.margin, members.is_large, calibration), members.right),
     }
 
 
@@ -179,7 +181,8 @@ def cross_validated(findings: Findings, start: Calibration) -> Panels:
             continue
         calibration = findings.fitted(start, without=fold)
         morphology[:, own] = stated(samples.where(own), calibration)
-        association[own_members] = stated_membership(members.margin[own_members], calibration)
+        margin, is_large = members.margin[own_members], members.is_large[own_members]
+        association[own_members] = membership_probability(margin, is_large, calibration)
     return {'Morph_Prob': (morphology[0], morphology[1] > 0), 'Assoc_Prob': (association, members.right)}
 
 

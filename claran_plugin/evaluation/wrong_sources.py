@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from astropy.table import Table
 
-from claran_plugin.calibration import Calibration
+from claran_plugin.calibration import Calibration, membership_probability
 from claran_plugin.evaluation.association_scores import exact_recovery
-from claran_plugin.evaluation.calibrating import Seen, stated_membership
+from claran_plugin.evaluation.calibrating import Seen
 from claran_plugin.labelled import UNTOLD, LabelledImage
 
 
@@ -27,6 +27,8 @@ class Wrong(NamedTuple):
         Names of the true sources that some of these have components of, '' of such that nobody tells.
     margin : float
         The highest one of these.
+    is_large : bool
+        Whether that source was found on a far coarser sky.
     """
 
     image: str
@@ -37,6 +39,7 @@ class Wrong(NamedTuple):
     n_found: int
     joined: list[str]
     margin: float
+    is_large: bool
 
 
 def wrong_sources(image: LabelledImage, seen: Seen) -> list[Wrong]:
@@ -54,14 +57,27 @@ def _wrong(image: LabelledImage, seen: Seen, rows: list[int]) -> Wrong:
     weight = np.maximum(np.nan_to_num(image.components.flux[rows]), 1e-12)
     ((ra, dec),) = image.deg_of(np.average(image.components.xy[rows], axis=0, weights=weight))
     name = image.names[image.source[rows[0]]]
+    surest = found[np.argmax(seen.margin[found])]
     return Wrong(
-        image.name, name, float(ra), float(dec), len(rows), len(found), joined, float(seen.margin[found].max())
+        image.name,
+        name,
+        float(ra),
+        float(dec),
+        len(rows),
+        len(found),
+        joined,
+        float(seen.margin[surest]),
+        bool(seen.is_large[surest]),
     )
 
 
 def wrong_table(sources: Sequence[Wrong], calibration: Calibration) -> Table:
     """List the true sources that do not come back exactly, first those that the detector is surest to see otherwise."""
-    wrong = sorted(sources, key=lambda one: -one.margin)
+
+    def surety(one: Wrong) -> float:
+        return float(membership_probability(one.margin, one.is_large, calibration))
+
+    wrong = sorted(sources, key=surety, reverse=True)
     columns: dict[str, list] = dict(
         Image=[one.image for one in wrong],
         Source_Name=[one.name for one in wrong],
@@ -70,6 +86,6 @@ def wrong_table(sources: Sequence[Wrong], calibration: Calibration) -> Table:
         N_Rows=[one.n_components for one in wrong],
         Found_in=[one.n_found for one in wrong],
         Joined_with=[';'.join(name or UNTOLD[1] for name in one.joined) for one in wrong],
-        Assoc_Prob=[round(float(stated_membership(np.array(one.margin), calibration)), 3) for one in wrong],
+        Assoc_Prob=[round(surety(one), 3) for one in wrong],
     )
     return Table(columns)

@@ -60,16 +60,16 @@ class HostModel(NamedTuple):
         or more that is nearest to the middle of the box.
     """
 
-    width: float = 0.204
-    width_per_side: float = 0.007
-    bias: float = 1.921
-    brightness: float = 0.361
-    centroid: float = 0.442
-    box: float = 0.74
-    lobes: float = 0.451
-    single: float = -0.711
-    peak: float = 1.345
-    core: float = -0.38
+    width: float = 0.207
+    width_per_side: float = 0.008
+    bias: float = 1.941
+    brightness: float = 0.346
+    centroid: float = 0.498
+    box: float = 0.754
+    lobes: float = 0.414
+    single: float = -0.58
+    peak: float = 1.47
+    core: float = -0.663
 
 
 FITTED = HostModel()

@@ -106,9 +106,12 @@ def peak_positions(snr: NDArray, footprint: NDArray) -> NDArray:
     if len(maxima) == 1:  # every contour holds it
         return maxima + np.array([xs.start, ys.start])
     n_levels = 1 + int(np.log(brightness.max() / COMPONENT_SIGMA) / np.log(LEVEL_RATIO))
+    levels = COMPONENT_SIGMA * LEVEL_RATIO ** np.arange(n_levels + 1)
+    # Whether a maximum is a peak is decided by the highest contour around it: no other level need be looked at.
+    highest = np.unique(np.searchsorted(levels, brightness[maxima[:, 1], maxima[:, 0]]) - 1)
     rising = np.argsort(brightness, axis=None, kind='stable')
     found: NDArray = np.empty(0, int)  # places in the flattened array
-    for level in COMPONENT_SIGMA * LEVEL_RATIO ** np.arange(n_levels - 1, -1, -1):
+    for level in levels[highest[::-1]]:
         regions, n = ndimage.label(brightness > level, EIGHT_CONNECTED)
         regions = regions.ravel()
         brightest = np.zeros(n + 1, int)

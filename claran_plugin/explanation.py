@@ -151,7 +151,7 @@ def explain(folder: str | Path, source: str, image: str | None = None) -> str:
     lines = [
         f'{row["Source_Name"]}: {_rows(mine)} of the component table (from 0)',
         f'Morphology: {row["Morphology"]} {float(row["Morph_Prob"]):.2f} (all: {", ".join(others)}); '
-        f'{int(row["N_Components"])} components and {int(row["N_Peaks"])} peaks counted on the image'
+        f'{_number(row["N_Components"], "component")} and {_number(row["N_Peaks"], "peak")} counted on the image'
         + _told_otherwise(str(sets['Counted'][own]).split()),
         f'Why one source: {_told(sets[own])}.',
     ]
@@ -177,6 +177,10 @@ def explain(folder: str | Path, source: str, image: str | None = None) -> str:
             f'{float(sets["Evidence"][joining]):+.2f} ({_rows(members[joining])})'
         )
     return '\n'.join(lines)
+
+
+def _number(n: int, thing: str) -> str:
+    return f'{n} {thing}{"" if n == 1 else "s"}'
 
 
 def _told_otherwise(counted: Sequence[str]) -> str:

@@ -105,6 +105,15 @@ def test_each_level_of_the_noise_is_that_noise(tmp_path, monkeypatch, seed):
     assert len({tuple(np.ravel(counts)) for counts in tried}) > 5
 
 
+def test_what_only_the_lowest_level_shows_is_not_forgotten(tmp_path, monkeypatch):
+    sky = field_sky(tmp_path, (60, 60, 100, 1), (75, 60, 6.25, 1), noise=1e-7)  # the second has hardly the least area
+    monkeypatch.setattr(measuring, 'counting_noise', lambda *_: NOISE_JY)
+    seen = Measuring(sky, listed((60, 60)), np.zeros(1, int)).source(0, np.array([40.0, 33.0, 94.0, 87.0]))
+    assert seen.counts == (1, 1)
+    assert seen.tried.components.tolist() == [1, 2, 1]
+    assert seen.tried.peaks.tolist() == [1, 2, 1]
+
+
 def test_peaks_are_pixels_of_the_image(tmp_path):
     sky = field_sky(tmp_path, (60, 60, 100, 1), (72, 61, 40, 1), (31, 80, 30, 1.3))
     for labels in ([0, 0, 0], [0, 1, 2]):

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from claran_plugin.calibration import read_calibration
 from claran_plugin.components import from_pybdsf, run_pybdsf
-from claran_plugin.datasets.training_data import (
+from claran_plugin.datasets.rgz_labels import (
     LabelledSource,
     fold_numbers,
     islands_at,

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from claran_plugin.datasets.coarse_subjects import coarse_simulated
-from claran_plugin.datasets.training_data import WIDE, fr_galaxies, simulated
+from claran_plugin.datasets.packed_subjects import WIDE
+from claran_plugin.datasets.training_data import fr_galaxies, simulated
 from claran_plugin.fusion import FUSIONS
 from claran_plugin.morphology import CLASSES
 

@@ -152,11 +152,13 @@ def count_likelihood(counts: Counts | ManyCounts, calibration: Calibration) -> N
     """Give the likelihood (..., 6) of the counts for each class, in units of that of the class they name.
 
     Peaks are easily missed and hardly ever added, as a faint one needs a contour of its own. Components are seldom
-    wrong, but a faint one may be missed, and then its peak with it.
+    wrong, but a faint one may be missed, and then its peak with it. What is counted beyond the most that a class has
+    speaks for the classes that have the most.
     """
     n_components, n_peaks = np.array([(int(name[0]), int(name[3])) for name in CLASSES]).T
     # That were missed:
-    components, peaks = n_components - np.expand_dims(counts.components, -1), n_peaks - np.expand_dims(counts.peaks, -1)
+    components = n_components - np.expand_dims(np.minimum(counts.components, n_components.max()), -1)
+    peaks = n_peaks - np.expand_dims(np.minimum(counts.peaks, n_peaks.max()), -1)
     both_missed = np.clip(np.minimum(components, peaks), 0, None)
     both_added = np.clip(np.minimum(-components, -peaks), 0, None)
     components, peaks = components - both_missed + both_added, peaks - both_missed + both_added

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from claran_plugin.datasets.training_data import N_FOLDS, WIDE, PackedSubject, labelled_first, pack, simulated
+from claran_plugin.datasets.packed_subjects import WIDE, PackedSubject, pack
+from claran_plugin.datasets.training_data import labelled_first, simulated
+from claran_plugin.labelled import N_FOLDS
 
 # x, y, width, height in pixels and brightness of rectangles that mark boxes; all inside the middle 132 of 200 pixels
 MARKS = np.array([[60, 80, 9, 21, 100], [110, 120, 30, 12, 200], [90, 50, 5, 5, 300], [140, 150, 11, 3, 400]])

@@ -152,10 +152,21 @@ def test_likelihood_of_counts():
     assert likelihood == pytest.approx(
         {'1C_1P': 0.1, '1C_2P': 0.05, '1C_3P': 0.05 * 0.4, '2C_2P': 1.0, '2C_3P': 0.4, '3C_3P': 0.3}
     )
-    likelihood = dict(zip(CLASSES, count_likelihood(Counts(3, 4), calibration), strict=True))
-    assert likelihood['3C_3P'] == pytest.approx(0.1)
-    assert likelihood['1C_2P'] == pytest.approx(0.1**2)
-    assert likelihood['1C_3P'] == pytest.approx(0.1 * 0.05)
+    likelihood = dict(zip(CLASSES, count_likelihood(Counts(3, 3), calibration), strict=True))
+    assert likelihood['3C_3P'] == 1
+    assert likelihood['1C_2P'] == pytest.approx(0.1 * 0.05)
+    assert likelihood['1C_3P'] == pytest.approx(0.05**2)
+
+
+@pytest.mark.parametrize(
+    ('counted', 'name'), [((5, 8), '3C_3P'), ((500, 800), '3C_3P'), ((2, 300), '2C_3P'), ((1, 4), '1C_3P')]
+)
+def test_more_than_any_class_has_speaks_for_those_that_have_the_most(counted, name):
+    calibration = Calibration(peak_missed=0.1, peak_added=0.01, component_missed=0.1, component_wrong=0.01)
+    stated = class_probabilities(np.full(6, 0.15), Counts(*counted), calibration)
+    assert CLASSES[int(stated.argmax())] == name
+    assert stated.max() > 0.9 * stated.sum()
+    assert stated.sum() == pytest.approx(logistic(np.log(0.9 / 0.1), calibration.existence))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from claran_plugin.cli import main
 from claran_plugin.datasets import coarse_subjects
 from claran_plugin.datasets.coarse_subjects import coarse_simulated, coarse_subject
-from claran_plugin.datasets.training_data import WIDE
+from claran_plugin.datasets.packed_subjects import WIDE
 from claran_plugin.morphology import CLASSES, component_labels
 from claran_plugin.subjects import PIXELS_PER_BEAM
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packed_subjects import labelled
 
-from claran_plugin.datasets.training_data import N_FOLDS, fold_numbers, subject_position
+from claran_plugin.datasets.rgz_labels import fold_numbers, subject_position
+from claran_plugin.labelled import N_FOLDS
 
 __all__ = ['labelled']  # fixtures
 

@@ -12,7 +12,7 @@ from labelled_field import write_labelled
 
 from claran_plugin.cli import main
 from claran_plugin.datasets.own_labels import own_subjects
-from claran_plugin.datasets.training_data import WIDE, pack
+from claran_plugin.datasets.packed_subjects import WIDE, pack
 from claran_plugin.errors import InputError
 from claran_plugin.fusion import infrared_grey
 from claran_plugin.labelled import UNKNOWN, folds_on_sky, read_labelled, true_sources
@@ -191,7 +191,7 @@ def test_command(tmp_path, capsys):
 
 
 def test_training_leaves_out_what_shows_a_part_of_the_held_out_fold(tmp_path, require_detector):
-    from claran_plugin.datasets.training_data import pack
+    from claran_plugin.datasets.packed_subjects import pack
     from claran_plugin.detection.dataset import PackedSubjects
 
     subjects = own_subjects([read(write_labelled(tmp_path))])

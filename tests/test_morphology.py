@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from claran_plugin.contours import noise
-from claran_plugin.datasets.training_data import WIDE, islands_at, read_rgz_catalogue, subject_position
+from claran_plugin.datasets.packed_subjects import WIDE
+from claran_plugin.datasets.rgz_labels import islands_at, read_rgz_catalogue, subject_position
 from claran_plugin.images import image_files, pixel_scale, read_image
 from claran_plugin.morphology import (
     CLASSES,

@@ -10,7 +10,7 @@ from packed_subjects import detection, labelled, packed
 
 from claran_plugin.boxes import box_iou
 from claran_plugin.cli import main
-from claran_plugin.datasets.training_data import WIDE, drawn_infrared, pack
+from claran_plugin.datasets.packed_subjects import WIDE, drawn_infrared, pack
 from claran_plugin.errors import InputError
 from claran_plugin.images import image_files
 from claran_plugin.morphology import CLASSES

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from radiogalaxynet_files import write_radiogalaxynet
 
+from claran_plugin.datasets.packed_subjects import WIDE
 from claran_plugin.datasets.radiogalaxynet import PIXEL_ARCSEC, SIGMA_PIX, restore
-from claran_plugin.datasets.training_data import WIDE, radio_galaxy_net
+from claran_plugin.datasets.training_data import radio_galaxy_net
 from claran_plugin.errors import InputError
 
 

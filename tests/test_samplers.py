@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from packed_subjects import detection, packed
 
-from claran_plugin.datasets.training_data import WIDE, PackedSubject, pack
+from claran_plugin.datasets.packed_subjects import WIDE, PackedSubject, pack
 
 __all__ = ['detection', 'packed']  # fixtures
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from training_runs import run_tool, scalars
 
-from claran_plugin.datasets.training_data import pack, simulated
+from claran_plugin.datasets.packed_subjects import pack
+from claran_plugin.datasets.training_data import simulated
 from claran_plugin.errors import InputError
 from claran_plugin.models import config_folder
 

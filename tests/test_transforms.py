@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from packed_subjects import MARKS, boxes_of_marks, detection, marked, subject_dict
 
-from claran_plugin.datasets.training_data import WIDE
+from claran_plugin.datasets.packed_subjects import WIDE
 from claran_plugin.fusion import FUSIONS
 from claran_plugin.turns import turned as turned_image
 from claran_plugin.turns import turned_back_boxes, turned_boxes

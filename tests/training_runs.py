@@ -11,7 +11,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from claran_plugin.datasets.training_data import pack, simulated
+from claran_plugin.datasets.packed_subjects import pack
+from claran_plugin.datasets.training_data import simulated
 from claran_plugin.morphology import CLASSES
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'mmdet_configs'

@@ -14,10 +14,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from claran_plugin.calibration import nearest_class
-from claran_plugin.datasets.training_data import FIRST_BEAM, WIDE, PackedSubject, drawn_infrared
+from claran_plugin.datasets.packed_subjects import WIDE, PackedSubject, drawn_infrared
 from claran_plugin.interferometer import draw_instrument
 from claran_plugin.morphology import CLASSES, Counts, component_labels, count, source_box
-from claran_plugin.radio_galaxies import draw_large_blobs, paint
+from claran_plugin.radio_galaxies import FIRST_BEAM_ARCSEC, draw_large_blobs, paint
 from claran_plugin.scales import coarser
 from claran_plugin.subjects import FIELD_PIXELS, PIXELS_PER_BEAM, Sky
 from claran_plugin.synthetic_sky import Source, claim_bright, combine, scatter
@@ -52,7 +52,9 @@ def coarse_simulated(number: int, seed: int, *, infrared_rng: Generator | None =
         level = int(rng.choice(list(LEVELS), p=list(LEVELS.values())))
         subject = coarse_subject(rng, level, f'coarse_{k:06d}')
         if infrared_rng:
-            subject = subject._replace(infrared=drawn_infrared(infrared_rng, np.empty((0, 2)), FIRST_BEAM * 2**level))
+            subject = subject._replace(
+                infrared=drawn_infrared(infrared_rng, np.empty((0, 2)), FIRST_BEAM_ARCSEC * 2**level)
+            )
         yield subject
 
 

@@ -22,7 +22,7 @@ from claran_plugin.catalogue_positions import has_positions, sky_positions
 from claran_plugin.catalogue_reading import read_catalogue
 from claran_plugin.catalogue_writing import atomic_outputs, check_outputs
 from claran_plugin.datasets.cutout_services import SERVICES, NoImageError, Service, UnreachableError, connect
-from claran_plugin.datasets.training_data import subject_position
+from claran_plugin.datasets.rgz_labels import subject_position
 from claran_plugin.errors import InputError
 from claran_plugin.progress import Log
 from claran_plugin.source_properties import source_names

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from claran_plugin.calibration import nearest_class
 from claran_plugin.celestial import to_sky
-from claran_plugin.datasets.training_data import WIDE, PackedSubject, about_middle, drawn_infrared
+from claran_plugin.datasets.packed_subjects import WIDE, PackedSubject, about_middle, drawn_infrared
 from claran_plugin.fusion import GREY_PERCENTILES
 from claran_plugin.images import pixel_scale
 from claran_plugin.labelled import UNKNOWN, LabelledImage, folds_on_sky, true_sources

@@ -12,22 +12,16 @@ from astropy.coordinates import SkyCoord
 from claran_plugin.catalogue_writing import atomic_outputs, check_outputs
 from claran_plugin.datasets.coarse_subjects import coarse_simulated
 from claran_plugin.datasets.own_labels import own_subjects
-from claran_plugin.datasets.training_data import (
-    PackedSubject,
-    fr_galaxies,
-    labelled_first,
-    pack,
-    radio_galaxy_net,
-    simulated,
-    subject_position,
-)
+from claran_plugin.datasets.packed_subjects import PackedSubject, pack
+from claran_plugin.datasets.rgz_labels import subject_position
+from claran_plugin.datasets.training_data import fr_galaxies, labelled_first, radio_galaxy_net, simulated
 from claran_plugin.errors import InputError
 from claran_plugin.labelled import LabelledImage
 from claran_plugin.morphology import CLASSES
 from claran_plugin.progress import Log
 
 FILES = ('snr.npy', 'subjects.json')
-"""What `training_data.pack` writes."""
+"""What `packed_subjects.pack` writes."""
 INFRARED_FILE = 'infrared.npy'
 """What it writes besides where there is infrared."""
 

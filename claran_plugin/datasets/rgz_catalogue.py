@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord, search_around_sky
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from claran_plugin.datasets.training_data import LabelledSource, read_rgz_catalogue, subject_position
+from claran_plugin.datasets.rgz_labels import LabelledSource, read_rgz_catalogue, subject_position
 from claran_plugin.errors import InputError
 from claran_plugin.morphology import class_name
 

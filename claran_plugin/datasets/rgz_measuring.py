@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 
 from claran_plugin import morphology
 from claran_plugin.catalogue_writing import atomic_outputs
-from claran_plugin.datasets import rgz_tables, training_data
+from claran_plugin.datasets import rgz_labels, rgz_tables
 from claran_plugin.datasets.fused_cache import code_hash
 from claran_plugin.datasets.radio_fields import Field, fuse, read_field
 from claran_plugin.datasets.rgz_catalogue import RGZSubject
+from claran_plugin.datasets.rgz_labels import islands_at
 from claran_plugin.datasets.rgz_tables import box_side
-from claran_plugin.datasets.training_data import islands_at
 from claran_plugin.errors import InputError
 from claran_plugin.morphology import component_labels, source_box
 from claran_plugin.progress import Log
 from claran_plugin.subjects import FIELD_PIXELS
 
-_CODE = (__name__, morphology.__name__, rgz_tables.__name__, training_data.__name__)
+_CODE = (__name__, morphology.__name__, rgz_labels.__name__, rgz_tables.__name__)
 _RADIO_ONLY = ('F', 'D1', 'S')
 _PIXELS = FIELD_PIXELS**2
 _MIN_SIDE_PIX = 1.0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from claran_plugin.datasets.radio_fields import PIXEL_ARCSEC
 from claran_plugin.datasets.rgz_catalogue import MIN_CONSENSUS, RGZSubject, Split
-from claran_plugin.datasets.training_data import LabelledSource
+from claran_plugin.datasets.rgz_labels import LabelledSource
 from claran_plugin.morphology import CLASSES, class_name, extent_factor
 from claran_plugin.subjects import FIELD_PIXELS
 

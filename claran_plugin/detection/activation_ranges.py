@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from claran_plugin.datasets.training_data import WIDE, simulated
+from claran_plugin.datasets.packed_subjects import WIDE
+from claran_plugin.datasets.training_data import simulated
 from claran_plugin.detection.eight_bits import PICTURE, STEPS, Ranges, can_run_in_eight_bits, groups_of
 from claran_plugin.detection.inference import Detector, batches
 from claran_plugin.errors import InputError

@@ -16,7 +16,7 @@ from claran_plugin.morphology import CLASSES
 
 @DATASETS.register_module()
 class PackedSubjects(SeededDraws, BaseDataset):
-    """Subjects as `claran_plugin.datasets.training_data` packs them.
+    """Subjects as `claran_plugin.datasets.packed_subjects` has them.
 
     ``DIR/snr.npy`` holds (N, S, S) float16 cut-outs in units of the noise; ``DIR/subjects.json`` lists for each its
     origin, its fold, and its sources' boxes and classes; ``DIR/infrared.npy``, where it was packed, holds infrared

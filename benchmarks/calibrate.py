@@ -21,7 +21,6 @@ from claran_plugin.associator import Associator
 from claran_plugin.calibration import Calibration, membership_probability
 from claran_plugin.components import standardise
 from claran_plugin.evaluation.calibrating import (
-    NO_SOURCE,
     Seen,
     fit,
     joined,
@@ -32,7 +31,7 @@ from claran_plugin.evaluation.calibrating import (
 )
 from claran_plugin.evaluation.reliability import draw_reliability, reliability_table
 from claran_plugin.footprints import on_image
-from claran_plugin.labelled import N_FOLDS, Truth
+from claran_plugin.labelled import N_FOLDS, NO_SOURCE, Truth
 from claran_plugin.subjects import Sky
 
 

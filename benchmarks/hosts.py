@@ -74,7 +74,7 @@ def examples_of(field: Field) -> list[Example]:
     labels = np.full(len(components.xy), -1)
     for number, members in enumerate(field.truth):
         labels[members] = number
-    measuring = Measuring(sky, components, labels)
+    measuring = Measuring({1: sky}, components, labels)
     found = []
     for number, host in enumerate(field.hosts):
         shape = measuring.source(number).shape

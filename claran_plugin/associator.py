@@ -21,7 +21,7 @@ from claran_plugin.deferred_imports import deferred_imports
 from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.footprints import on_sight, outlines, surroundings
 from claran_plugin.fusion import FUSIONS, NEEDS_INFRARED
-from claran_plugin.hypotheses import Hypotheses
+from claran_plugin.hypotheses import FAR_COARSER, Hypotheses
 from claran_plugin.models import DEFAULT, PRECISIONS, default_model, find_model
 from claran_plugin.pixels import in_blocks
 from claran_plugin.quick_imports import quick_imports
@@ -56,12 +56,16 @@ class Looked(NamedTuple):
         Fields of view that were looked at, and those of them on coarser skies.
     largest_field : float
         Side of the largest one that there could have been, pixels of the image.
+    skies : dict of int to Sky
+        The image, by 1, and far coarser ones (`hypotheses.FAR_COARSER`) on which sources of the partition were found,
+        by their beam in beams of the image.
     """
 
     partition: Partition
     n_fields: int
     n_coarse: int
     largest_field: float
+    skies: dict[int, Sky]
 
 
 CoarserFields = list[tuple[Coarse, NDArray]]
@@ -222,7 +226,8 @@ class Associator:
     def partition(self, sky: Sky, components: Components, centres: NDArray, progress: Progress | None = None) -> Looked:
         """Look at fields of view around some points (m, 2) of the image, and at all there are on coarser skies; solve.
 
-        Coarser skies are made while the detector looks at the image. They may be large, and are let go one by one.
+        Coarser skies are made while the detector looks at the image. They may be large, and are let go one by one, but
+        for far coarser ones on which sources of the partition were found.
         Islands that are wholly off the image are weighed with nothing, as nothing is seen of them.
 
         Raises
@@ -255,16 +260,20 @@ class Associator:
             # What is seen on one sky becomes hypotheses while the detector looks at the next.
             looks = self._looks((sky, centres), others(), told)
             own = pool.submit(self._hypotheses, sky, seeable, centres, next(looks))
-            larger, n_coarse = [], 0
+            skies, larger, n_coarse = {1: sky}, [], 0
             for seen in looks:
                 coarse, places = coarser.popleft()
                 n_coarse += len(places)
+                if coarse.scale >= FAR_COARSER:
+                    skies[coarse.scale] = coarse.sky
                 larger.append(pool.submit(self._hypotheses, coarse.sky, coarse.components, places, seen, coarse))
                 del coarse, seen
         told.end()
         wholes = Hypotheses.joined(found.result() for found in larger)
         solved = partition(components, own.result().of_rows(rows), wholes.of_rows(rows))
-        return Looked(solved, len(centres) + n_coarse, n_coarse, max(largest))
+        found_on = {1, *solved.hypotheses.scale.tolist()}
+        kept = {scale: one for scale, one in skies.items() if scale in found_on}
+        return Looked(solved, len(centres) + n_coarse, n_coarse, max(largest), kept)
 
     def _looks(
         self, finest: tuple[Sky, NDArray], others: Iterator[tuple[Sky, NDArray]], progress: Progress

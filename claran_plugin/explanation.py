@@ -20,9 +20,9 @@ from claran_plugin.catalogue_writing import to_hdu
 from claran_plugin.celestial import to_sky
 from claran_plugin.claimed import SPLIT_PENALTY
 from claran_plugin.claims import CERTAIN, log_odds
+from claran_plugin.counting_window import NOISE_TRIED
 from claran_plugin.errors import InputError
 from claran_plugin.images import pixel_scale
-from claran_plugin.measuring import NOISE_TRIED
 from claran_plugin.morphology import CLASSES
 from claran_plugin.pipeline import Association
 

@@ -1,4 +1,4 @@
-"""World coordinates of coarser grids."""
+"""Coarser grids: their world coordinates, and the way between their pixels and the image's."""
 
 import warnings
 
@@ -28,6 +28,16 @@ def coarser_wcs(wcs: WCS, factor: int) -> WCS:
         coarse.sip = Sip(*(_coarser_polynomial(getattr(coarse.sip, part), factor) for part in ('a', 'b', 'ap', 'bp')),
                          coarse.sip.crpix)  # fmt: skip
     return coarse
+
+
+def to_coarser(xy: NDArray, factor: float) -> NDArray:
+    """Give the pixels (..., 2), or boxes (..., 4), of `coarser_wcs` where some of the image are."""
+    return (xy + 0.5) / factor - 0.5
+
+
+def from_coarser(xy: NDArray, factor: float) -> NDArray:
+    """Give the pixels (..., 2), or boxes (..., 4), of the image where some of `coarser_wcs` are."""
+    return (xy + 0.5) * factor - 0.5
 
 
 def _coarser_polynomial(coefficients: NDArray | None, factor: int) -> NDArray | None:

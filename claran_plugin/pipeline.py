@@ -173,7 +173,9 @@ def associate(
         loading.result()
     looked = associator.partition(sky, components, centres, progress)
     partition = looked.partition
-    groups = describe_sources(sky, components, partition, skipped, associator.calibration, looked.largest_field)
+    groups = describe_sources(
+        looked.skies, components, partition, skipped, associator.calibration, looked.largest_field
+    )
     sources = build_source_table(standard, partition.labels, groups)
     is_large = partition.hypotheses.is_far_coarser
     assoc_prob = membership_probability(partition.margin, is_large, associator.calibration)[partition.labels]

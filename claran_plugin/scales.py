@@ -24,7 +24,7 @@ from claran_plugin.division import Surroundings
 from claran_plugin.embedding import light_around
 from claran_plugin.emission import Emission, find_emission
 from claran_plugin.footprints import FWHM, counted_emission
-from claran_plugin.grids import coarser_wcs
+from claran_plugin.grids import coarser_wcs, from_coarser, to_coarser
 from claran_plugin.hypotheses import Hypotheses
 from claran_plugin.images import beam
 from claran_plugin.morphology import COMPONENT_SIGMA
@@ -101,6 +101,11 @@ def coarser_skies(sky: Sky, components: Components) -> Iterator[Coarse]:
         yield coarse._replace(once_resolved=set(island[once_resolved].tolist()))
 
 
+def on_coarser(components: Components, scale: int) -> Components:
+    """Bring components onto a sky with pixels that are so many times as large."""
+    return components._replace(xy=to_coarser(components.xy, scale), covariance=components.covariance / scale**2)
+
+
 def coarser(sky: Sky) -> Sky:
     """Give the same sky at half the resolution, with half as many pixels on each side.
 
@@ -157,8 +162,8 @@ def _beam_area(sky: Sky) -> float:
 
 def _described(sky: Sky, components: Components, scale: int, beam_ratio: float, embedded: Set[int]) -> Coarse:
     """Bring the components onto a coarser sky and join their islands there; some are embedded in extended emission."""
-    xy = (components.xy + 0.5) / scale - 0.5
-    moved = Components(xy, components.covariance / scale**2, components.flux, components.island)
+    moved = on_coarser(components, scale)
+    xy = moved.xy
     emission = counted_emission(sky, xy)
     faint = find_emission(sky, JOINING_SIGMA, xy=xy, reach=max(sky.beam_pix / 2, 1))
     lying_on = _islands_on_emission(moved, sky, faint, beam_ratio, embedded)
@@ -289,6 +294,6 @@ def on_the_image(found: Hypotheses, coarse: Coarse) -> Hypotheses:
     """Bring what was found on a coarser sky onto the image."""
     return replace(
         found,
-        box=(found.box + 0.5) * coarse.scale - 0.5,
+        box=from_coarser(found.box, coarse.scale),
         scale=np.full_like(found.scale, coarse.scale),
     )

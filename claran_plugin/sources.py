@@ -1,5 +1,7 @@
 """What the catalogue says of each physical source: class, probabilities, counts, box and flags."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
@@ -13,11 +15,12 @@ from claran_plugin.calibration import Calibration, class_probabilities, nearest_
 from claran_plugin.catalogue import MorphFlag
 from claran_plugin.celestial import to_sky
 from claran_plugin.claimed import Components
+from claran_plugin.counting_window import NOISE_TRIED
 from claran_plugin.hosts import choose_host
 from claran_plugin.hypotheses import Hypothesis
 from claran_plugin.images import pixel_scale
 from claran_plugin.infrared_objects import NO_OBJECTS, find_objects
-from claran_plugin.measuring import NOISE_TRIED, Measured, Measuring
+from claran_plugin.measuring import Measured, Measuring
 from claran_plugin.morphology import CLASSES, Counts
 from claran_plugin.subjects import Sky
 
@@ -27,7 +30,7 @@ LEAST_OVERLAP = 0.6
 
 
 def describe_sources(
-    sky: Sky,
+    skies: Mapping[int, Sky],
     components: Components,
     partition: Partition,
     skipped: NDArray,
@@ -38,7 +41,8 @@ def describe_sources(
 
     Parameters
     ----------
-    sky : Sky
+    skies : mapping of int to Sky
+        The image, by 1, and far coarser ones on which sources of the partition were found (`associator.Looked`).
     components : Components
         n components.
     partition : Partition
@@ -54,14 +58,15 @@ def describe_sources(
     QTable of S rows, as `catalogue.build_source_table` takes it, and `Tried` (S, 2, K), the components and peaks that
     are counted with each level of the noise
     """
+    sky = skies[1]
     rows, hosts, tried = [], [], []
     objects = find_objects(sky.infrared) if sky.infrared is not None else NO_OBJECTS
     objects_tree = cKDTree(objects.xy)
-    measuring = Measuring(sky, components, partition.labels)
+    measuring = Measuring(skies, components, partition.labels, partition.hypotheses.box)
     is_large = partition.hypotheses.is_far_coarser
     for label, hypothesis in enumerate(partition.hypotheses):
         members = np.array(sorted(hypothesis.members))
-        measured = measuring.source(label, hypothesis.box)
+        measured = measuring.source(label, hypothesis.box, hypothesis.scale)
         flag = MorphFlag(0)
         if hypothesis.box is not None:
             probabilities = class_probabilities(hypothesis.probabilities, measured.tried, calibration, is_large[label])

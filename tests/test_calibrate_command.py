@@ -10,13 +10,15 @@ from astropy.io import fits
 from astropy.table import Table, vstack
 from known_grouping import KnownAssociator
 from labelled_field import boxes_of_doubles, write_labelled
+from small_field import write_field
 
 from claran_plugin.associator import Associator
 from claran_plugin.calibration import Calibration, calibration_hash, class_probabilities, logistic, read_calibration
 from claran_plugin.cli import main
 from claran_plugin.commands import calibration as command
+from claran_plugin.counting_window import NOISE_TRIED
 from claran_plugin.errors import InputError, InputWarning
-from claran_plugin.evaluation.calibrating import NO_SOURCE, Samples, fit, joined, look, loss, stated, write_calibration
+from claran_plugin.evaluation.calibrating import Samples, fit, joined, look, loss, stated, write_calibration
 from claran_plugin.evaluation.labelled_scores import (
     ALONE,
     PLUGIN,
@@ -28,10 +30,12 @@ from claran_plugin.evaluation.labelled_scores import (
 )
 from claran_plugin.evaluation.reliability import draw_reliability, fit_line, reliability_table
 from claran_plugin.evaluation.wrong_sources import wrong_table
-from claran_plugin.labelled import read_labelled, true_sources
-from claran_plugin.measuring import NOISE_TRIED
+from claran_plugin.footprints import island_components
+from claran_plugin.images import read_image
+from claran_plugin.labelled import NO_SOURCE, MeasuredTruth, read_labelled, true_sources
 from claran_plugin.morphology import CLASSES, ManyCounts
-from claran_plugin.survey.listing import read_list
+from claran_plugin.subjects import Sky
+from claran_plugin.survey.listing import Pointing, read_list
 
 
 class SeesDoubles(KnownAssociator):
@@ -115,11 +119,41 @@ def test_no_source_is_never_right():
 
 def test_looking(tmp_path, doubles):
     image = read_labelled(read_list(write_labelled(tmp_path))[0])
-    seen = look(image.sky, image.components, true_sources(image), SeesDoubles(), told=image.source >= 0)
-    assert np.bincount(seen.samples.label, minlength=7).tolist() == [0, 0, 0, 12, 0, 0, 1]
+    for truth in (true_sources(image), MeasuredTruth(image)):
+        seen = look(image.sky, image.components, truth, SeesDoubles(), told=image.source >= 0)
+        assert np.bincount(seen.samples.label, minlength=7).tolist() == [0, 0, 0, 12, 0, 0, 1]
     in_last = seen.membership.row >= 36
     assert not seen.membership.right[in_last].any()  # which was not seen
     assert seen.membership.right.sum() == 2 * 12 + 12
+
+
+def test_a_lobe_that_the_catalogue_lacks_makes_no_detection_wrong(tmp_path):
+    islands = island_components(Sky(read_image(write_field(tmp_path / 'field.fits'))))
+    islands['Source_Name'] = [f'S{k}' for k in range(len(islands))]
+    x, y = read_image(tmp_path / 'field.fits').wcs.world_to_pixel_values(islands['RA'], islands['DEC'])
+    box = KnownAssociator.boxes[0]
+    double = np.flatnonzero((x > box[0]) & (x < box[2]) & (y > box[1]) & (y < box[3]))
+    islands['Source_Name'][double] = 'double'
+
+    def labels():
+        islands.write(tmp_path / 'field.islands.fits', overwrite=True)
+        image = read_labelled(Pointing('field', str(tmp_path / 'field.fits'), str(tmp_path / 'field.islands.fits'), ''))
+        truth = MeasuredTruth(image)
+        return look(image.sky, image.components, truth, KnownAssociator(), told=image.source >= 0).samples.label
+
+    both = labels()
+    assert 3 in both  # 2C_2P
+    assert NO_SOURCE not in both
+    islands.remove_row(int(double[0]))
+    np.testing.assert_array_equal(labels(), both)
+
+
+def test_numbers_near_zero_are_written_so_that_they_can_be_read(tmp_path):
+    calibration = Calibration(peak_added=3.14159e-5, existence=(0.123456, -2e-5))
+    write_calibration(calibration, tmp_path / 'small.json')
+    assert read_calibration(tmp_path / 'small.json') == calibration._replace(
+        peak_added=3.142e-5, existence=(0.1235, -2e-5)
+    )
 
 
 def test_command(tmp_path, doubles, capsys):

@@ -12,10 +12,10 @@ from small_field import write_field
 from claran_plugin.claims import log_odds
 from claran_plugin.cli import main
 from claran_plugin.components import run_pybdsf, write_pybdsf_catalogue
+from claran_plugin.counting_window import NOISE_TRIED
 from claran_plugin.errors import InputError
 from claran_plugin.explanation import _rounded, _told_otherwise, explain
 from claran_plugin.images import read_image
-from claran_plugin.measuring import NOISE_TRIED
 
 
 @pytest.fixture(scope='module')

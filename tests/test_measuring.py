@@ -9,11 +9,13 @@ from claran_plugin import measuring
 from claran_plugin.catalogue import MorphFlag
 from claran_plugin.claimed import Components
 from claran_plugin.components import standardise
+from claran_plugin.counting_window import NOISE_TRIED
 from claran_plugin.footprints import island_components, on_image
 from claran_plugin.images import read_image
 from claran_plugin.listed_emission import ListedEmission
-from claran_plugin.measuring import NOISE_TRIED, Measuring
+from claran_plugin.measuring import Measuring
 from claran_plugin.pipeline import associate
+from claran_plugin.scales import coarser
 from claran_plugin.subjects import Sky
 
 BEAM_PIX = BEAM_DEG / PIXEL_DEG
@@ -57,7 +59,7 @@ def test_whose_component_stands_for_an_island(tmp_path):
     box = np.array([40.0, 25.0, 110.0, 95.0])
 
     def seen(components, labels, box=box):
-        found = Measuring(sky, components, np.array(labels)).source(0, box)
+        found = Measuring({1: sky}, components, np.array(labels)).source(0, box)
         return tuple(found.counts), found.unlisted
 
     one = listed((60, 60))
@@ -76,13 +78,13 @@ def test_only_what_both_have_components_on_is_divided(tmp_path):
     sky = field_sky(tmp_path, (60, 60, 100, 4), (84, 60, 100, 1), noise=1e-7)
     alone, beside = listed((60, 60)), listed((60, 60), (84, 60))
     bounds = [
-        Measuring(sky, components, labels).source(0).shape.box
+        Measuring({1: sky}, components, labels).source(0).shape.box
         for components, labels in ((alone, np.zeros(1, int)), (beside, np.arange(2)))
     ]
     assert bounds[0][2] > 72.5  # beyond the middle between them
     np.testing.assert_array_equal(*bounds)
     both = listed((57, 60), (63, 60))
-    left, right = (Measuring(sky, both, np.arange(2)).source(label).shape.box for label in (0, 1))
+    left, right = (Measuring({1: sky}, both, np.arange(2)).source(label).shape.box for label in (0, 1))
     assert left[2] == pytest.approx(60, abs=0.5)
     assert right[0] == pytest.approx(60, abs=0.5)
 
@@ -94,30 +96,84 @@ def test_each_level_of_the_noise_is_that_noise(tmp_path, monkeypatch, seed):
     sky = field_sky(tmp_path, *blobs)
     components = on_image(standardise(island_components(sky), 'islands'), sky)
     labels = np.arange(len(components.xy)) // 2
-    tried = [Measuring(sky, components, labels).source(label).tried for label in range(labels.max() + 1)]
+    tried = [Measuring({1: sky}, components, labels).source(label).tried for label in range(labels.max() + 1)]
     measured = measuring.counting_noise
     for number, level in enumerate(NOISE_TRIED):
         monkeypatch.setattr(measuring, 'counting_noise', lambda *at, level=level: measured(*at) * level)
         for label, counts in enumerate(tried):
-            seen = Measuring(sky, components, labels).source(label)
-            if seen.counts.components and counts.components[0]:  # with nothing at the first level, nothing is tried
-                assert (counts.components[number], counts.peaks[number]) == seen.counts
+            seen = Measuring({1: sky}, components, labels).source(label)
+            assert (counts.components[number], counts.peaks[number]) == seen.counts
     assert len({tuple(np.ravel(counts)) for counts in tried}) > 5
 
 
 def test_what_only_the_lowest_level_shows_is_not_forgotten(tmp_path, monkeypatch):
     sky = field_sky(tmp_path, (60, 60, 100, 1), (75, 60, 6.25, 1), noise=1e-7)  # the second has hardly the least area
     monkeypatch.setattr(measuring, 'counting_noise', lambda *_: NOISE_JY)
-    seen = Measuring(sky, listed((60, 60)), np.zeros(1, int)).source(0, np.array([40.0, 33.0, 94.0, 87.0]))
+    seen = Measuring({1: sky}, listed((60, 60)), np.zeros(1, int)).source(0, np.array([40.0, 33.0, 94.0, 87.0]))
     assert seen.counts == (1, 1)
     assert seen.tried.components.tolist() == [1, 2, 1]
     assert seen.tried.peaks.tolist() == [1, 2, 1]
 
 
+def test_what_only_the_lowest_level_shows_is_told_where_else_there_is_nothing(tmp_path, monkeypatch):
+    sky = field_sky(tmp_path, (60, 60, 6.25, 1), noise=1e-7)  # hardly the least area
+    monkeypatch.setattr(measuring, 'counting_noise', lambda *_: NOISE_JY)
+    seen = Measuring({1: sky}, listed((60, 60)), np.zeros(1, int)).source(0)
+    assert (seen.counts, seen.box) == ((0, 0), None)
+    assert seen.tried.components.tolist() == [0, 1, 0]
+
+
+def wide_double(path):
+    """Give the sky of two lobes of 15 beams, 40 beams apart, and their components."""
+    places, sigma = [(150, 225), (300, 225)], 15 * BEAM_PIX / 2.3548
+    sky = field_sky(path, *((*place, 15, 15) for place in places), size=450)
+    return sky, listed(*places, sigma=sigma), np.array([90.0, 90.0, 360.0, 360.0])
+
+
+def test_a_giant_is_measured_on_the_sky_on_which_it_was_found(tmp_path):
+    sky, _, box = wide_double(tmp_path)
+    fragments = listed(*((x + dx, 225 + dy) for x in (150, 300) for dx in (-14, 14) for dy in (-14, 14)))
+    one = np.zeros(8, int)
+    measuring = Measuring({1: sky, 8: coarser(coarser(coarser(sky)))}, fragments, one)
+    assert measuring.source(0, box).counts.peaks > 10
+    seen = measuring.source(0, box, scale=8)
+    assert (seen.counts, seen.unlisted) == ((2, 2), False)
+    np.testing.assert_allclose(seen.shape.centroid, [225, 225], atol=4)
+    np.testing.assert_allclose(seen.shape.peaks[np.argsort(seen.shape.peaks[:, 0])], [[150, 225], [300, 225]], atol=25)
+    middle = seen.box.reshape(2, 2).mean(axis=0)
+    np.testing.assert_allclose(middle, [225, 225], atol=10)
+    assert seen.box[2] - seen.box[0] == pytest.approx(1.13 * 1.2 * 150, rel=0.1)
+    assert measuring.source(0, box, scale=2).counts == measuring.source(0, box).counts
+
+
+def test_bumps_at_the_outskirts_of_a_wide_lobe_are_the_lobe_s(tmp_path):
+    sky, lobes, box = wide_double(tmp_path)
+    seen = Measuring({1: sky}, lobes, np.zeros(2, int)).source(0, box)
+    assert (seen.counts.components, seen.unlisted) == (2, False)
+
+
+def test_an_island_that_nobody_lists_is_one_source_s(tmp_path):
+    sky = field_sky(tmp_path, (60, 100, 50, 1), (100, 100, 50, 1), (146, 100, 50, 1), noise=1e-7)
+    boxes = np.array([[48.0, 66, 116, 134], [82, 66, 150, 134]])
+    measuring = Measuring({1: sky}, listed((60, 100), (146, 100)), np.arange(2), boxes)
+    assert [measuring.source(label, box).counts.components for label, box in enumerate(boxes)] == [1, 2]
+    boxes = np.vstack([boxes[:1], np.full(4, np.nan)])
+    measuring = Measuring({1: sky}, listed((60, 100), (146, 100)), np.arange(2), boxes)
+    assert measuring.source(0, boxes[0]).counts.components == 2
+
+
+def test_a_source_that_fills_a_field_does_not_hide_itself(tmp_path):
+    sky = field_sky(tmp_path, (250, 250, 60, 20), size=500)
+    middle = np.array([250.0, 250.0])
+    assert measuring.counting_noise(sky, middle) < 2 * NOISE_JY
+    lobe = listed(middle, sigma=20 * BEAM_PIX / 2.3548)
+    assert Measuring({1: sky}, lobe, np.zeros(1, int)).source(0).counts.components == 1
+
+
 def test_peaks_are_pixels_of_the_image(tmp_path):
     sky = field_sky(tmp_path, (60, 60, 100, 1), (72, 61, 40, 1), (31, 80, 30, 1.3))
     for labels in ([0, 0, 0], [0, 1, 2]):
-        measured = Measuring(sky, listed((60, 60), (72, 61), (31, 80)), np.array(labels))
+        measured = Measuring({1: sky}, listed((60, 60), (72, 61), (31, 80)), np.array(labels))
         for label in set(labels):
             peaks = measured.source(label).shape.peaks
             np.testing.assert_allclose(peaks, np.rint(peaks), atol=1e-6)
@@ -130,7 +186,7 @@ def test_pixels_that_are_counted_on_hit_those_of_the_image(step, whole):
 
 def test_nothing_is_seen_off_the_image_or_where_it_is_dark(tmp_path):
     sky = field_sky(tmp_path, (60, 60, 100, 1))
-    measured = Measuring(sky, listed((-500, 60), (150, 150)), np.arange(2))
+    measured = Measuring({1: sky}, listed((-500, 60), (150, 150)), np.arange(2))
     for label in (0, 1):
         seen = measured.source(label, np.array([10.0, 10.0, 20.0, 20.0]))
         assert (seen.counts, seen.box, seen.unlisted) == ((0, 0), None, False)

@@ -207,21 +207,22 @@ def test_skies_that_have_been_looked_at_are_let_go(monkeypatch, require_detector
 
     def choose(*given):
         fields = choose_coarser_fields(*given)
-        skies.extend(weakref.ref(coarse.sky) for coarse, places in fields if len(places))
+        skies.extend((coarse.scale, weakref.ref(coarse.sky)) for coarse, _ in fields)
         return fields
 
     def note(*given):
         gc.collect()
-        left.extend(sky() for sky in skies)
+        left.extend(scale for scale, sky in skies if sky() is not None)
         return partition(*given)
 
     monkeypatch.setattr(associator, 'choose_coarser_fields', choose)
     monkeypatch.setattr(associator, 'partition', note)
     seeing = SeesNothing()
     seeing.detector.in_batches = see_nothing
-    seeing.partition(sky, components, centres)
-    assert skies
-    assert left == [None] * len(skies)
+    looked = seeing.partition(sky, components, centres)
+    assert [scale for scale, _ in skies] == [2, 4, 8]
+    assert left == [4]  # a source that is found there is measured there
+    assert looked.skies == {1: sky}
 
 
 def test_what_speaks_for_a_part_is_limited_by_what_speaks_against_the_whole():
@@ -290,7 +291,7 @@ def test_a_giant_is_counted_whole():
     at = [int(np.argmin(np.linalg.norm(components.xy - b[:2], axis=1))) for b in blobs]
     labels = np.full(len(components.xy), -1)
     labels[at] = 0
-    seen = Measuring(sky, components, labels).source(0)
+    seen = Measuring({1: sky}, components, labels).source(0)
     assert seen.counts == (3, 3)
     assert seen.box[2] - seen.box[0] > 600
 
@@ -298,7 +299,7 @@ def test_a_giant_is_counted_whole():
 def test_without_counted_emission_the_shape_is_that_of_the_components():
     sky = sky_of(size=70)
     components = Components(np.array([[25.0, 35.0]]), np.eye(2)[None], np.ones(1), np.zeros(1, int))
-    seen = Measuring(sky, components, np.zeros(1, int)).source(0)
+    seen = Measuring({1: sky}, components, np.zeros(1, int)).source(0)
     assert seen.counts == (0, 0)
     assert seen.box is None
     beam = sky.beam_pix  # larger than two standard deviations, 2 px

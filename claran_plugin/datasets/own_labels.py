@@ -15,6 +15,7 @@ from claran_plugin.calibration import nearest_class
 from claran_plugin.celestial import to_sky
 from claran_plugin.datasets.packed_subjects import WIDE, PackedSubject, about_middle, drawn_infrared
 from claran_plugin.fusion import GREY_PERCENTILES
+from claran_plugin.grids import to_coarser
 from claran_plugin.images import pixel_scale
 from claran_plugin.labelled import UNKNOWN, LabelledImage, folds_on_sky, true_sources
 from claran_plugin.morphology import CLASSES, class_name, component_labels, count, source_box
@@ -105,9 +106,9 @@ def _of_sky(
     image: LabelledImage, sky: Sky, scale: int, middles: NDArray, too_large: NDArray, infrared_rng: Generator | None
 ) -> Iterator[_Found]:
     """Cut subjects around some pixels (k, 2) of the image out of it, or out of the same sky at a coarser beam."""
-    rows = (image.components.xy + 0.5) / scale - 0.5
+    rows = to_coarser(image.components.xy, scale)
     tree = cKDTree(rows)
-    for number, centre in enumerate((middles + 0.5) / scale - 0.5):
+    for number, centre in enumerate(to_coarser(middles, scale)):
         snr = resample(sky.radio.data, centre, sky.step, WIDE) / max(sky.noise_at(centre), 1e-30)
         # As far as a source reaches that begins in the cut-out, and that a field of view may show.
         near = np.sort(np.array(tree.query_ball_point(centre, sky.step * 1.5 * WIDE, p=np.inf), int))

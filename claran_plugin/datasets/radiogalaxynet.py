@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from claran_plugin.errors import InputError
+from claran_plugin.grids import to_coarser
 from claran_plugin.morphology import EIGHT_CONNECTED
 from claran_plugin.subjects import PIXELS_PER_BEAM, resample
 
@@ -185,7 +186,7 @@ def read_radiogalaxynet(
             centre = np.array([x + w / 2, y + h / 2])
             near_infrared = None
             if infrared and published is not None:
-                near_infrared = resample(published, (centre + 0.5) / coarser - 0.5, step / coarser, size)
+                near_infrared = resample(published, to_coarser(centre, coarser), step / coarser, size)
             noisy = resample(snr, centre, step, size) + correlated_noise(rng, (size, size), PIXELS_PER_BEAM / 2.3548)
             yield (
                 f'{Path(name).stem}_{k}',

@@ -20,6 +20,7 @@ from claran_plugin.datasets.radiogalaxynet import (
 )
 from claran_plugin.errors import InputError
 from claran_plugin.fusion import FUSIONS
+from claran_plugin.grids import to_coarser
 from claran_plugin.progress import Log
 from claran_plugin.subjects import PIXELS_PER_BEAM, resample
 
@@ -87,7 +88,7 @@ def _picture(image: AnnotatedImage, fusion: str, rng: np.random.Generator, part:
             raise InputError(f'{part}: no infrared image of {image.name}; restore it, or use the fusion S')
         return FUSIONS[fusion](snr, rms=1.0)
     coarser = INFRARED_PIXEL_ARCSEC / PIXEL_ARCSEC
-    infrared = resample(image.infrared, (centre + 0.5) / coarser - 0.5, STEP / coarser, size)
+    infrared = resample(image.infrared, to_coarser(centre, coarser), STEP / coarser, size)
     return FUSIONS[fusion](snr, infrared, rms=1.0)
 
 

@@ -126,14 +126,17 @@ def fr_galaxies(
             boxes.append(box)
             labels.append(label or 0)
             ignore.append(label is None or label > 1 or not bright)
-        near = held_out.separation(centre) < 10 * u.arcmin
-        fold = int(folds[near][0]) if near.any() else -1
+        separation = held_out.separation(centre)
+        order = np.argsort(separation)[: int((separation < 10 * u.arcmin).sum())]
+        fold, *near = dict.fromkeys(folds[order].tolist()) or (-1,)
         infrared = None
         if infrared_rng:
             hosts = np.concatenate([middle[None], about_middle(infrared_rng, boxes[1:])])
             infrared = drawn_infrared(infrared_rng, hosts, arcsec * PIXELS_PER_BEAM)
         name = path.name.split('.fits')[0]
-        yield PackedSubject(name, 'first_fr', snr, np.array(boxes), labels, ignore, fold, infrared)
+        yield PackedSubject(
+            name, 'first_fr', snr, np.array(boxes), labels, ignore, fold, infrared, near=tuple(sorted(near))
+        )
 
 
 def radio_galaxy_net(directory: Path, rng: np.random.Generator, *, infrared: bool = False) -> Iterator[PackedSubject]:

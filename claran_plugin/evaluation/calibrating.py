@@ -10,22 +10,17 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from claran_plugin.associator import Associator, choose_fields
-from claran_plugin.boxes import box_iou
 from claran_plugin.calibration import WEIGHTS, Calibration, class_probabilities
 from claran_plugin.claimed import Components
+from claran_plugin.counting_window import NOISE_TRIED
 from claran_plugin.evaluation.association_scores import exact_recovery
 from claran_plugin.evaluation.reliability import LIGHT, fit_line
 from claran_plugin.footprints import on_sight
-from claran_plugin.labelled import UNKNOWN, Truth
-from claran_plugin.measuring import NOISE_TRIED, Measuring
+from claran_plugin.labelled import UNKNOWN, MeasuredTruth, Truth
+from claran_plugin.measuring import Measuring
 from claran_plugin.morphology import CLASSES, ManyCounts
 from claran_plugin.sources import box_of
 from claran_plugin.subjects import Sky
-
-NO_SOURCE = len(CLASSES)
-"""Class number of a detection that is no true source."""
-LEAST_IOU = 0.5
-"""Intersection over union above which a box is a true source's."""
 
 
 class Samples(NamedTuple):
@@ -95,7 +90,7 @@ class Seen(NamedTuple):
 def look(
     sky: Sky,
     components: Components,
-    truth: Truth,
+    truth: Truth | MeasuredTruth,
     associator: Associator,
     *,
     within: NDArray | None = None,
@@ -108,7 +103,7 @@ def look(
     sky : Sky
     components : Components
         n of them, on it.
-    truth : Truth
+    truth : Truth or MeasuredTruth
     associator : Associator
     within : (4,) array, optional
         Where the truth is known, xyxy in pixels; what is detected elsewhere is no sample.
@@ -116,21 +111,22 @@ def look(
         Components whose source is known; what is made of others alone is no sample.
     """
     centres = choose_fields(sky, components, on_sight(components, sky))
-    partition = associator.partition(sky, components, centres).partition
-    measuring = Measuring(sky, components, partition.labels)
+    looked = associator.partition(sky, components, centres)
+    partition = looked.partition
+    measuring = Measuring(looked.skies, components, partition.labels, partition.hypotheses.box)
+    class_of = truth.classes_on(looked.skies)
     is_large = partition.hypotheses.is_far_coarser
     rows: list[tuple] = []
     for label, hypothesis in enumerate(partition.hypotheses):
         members = np.array(sorted(hypothesis.members))
         if hypothesis.box is None or (told is not None and not told[members].any()):
             continue
-        measured = measuring.source(label, hypothesis.box)
+        measured = measuring.source(label, hypothesis.box, hypothesis.scale)
         box = box_of(hypothesis, measured)
         middle = (box[:2] + box[2:]) / 2
         if within is not None and not np.all((middle > within[:2]) & (middle < within[2:])):
             continue
-        overlap = box_iou(box[None], truth.boxes)[0]
-        true = int(truth.classes[overlap.argmax()]) if overlap.max(initial=0) > LEAST_IOU else NO_SOURCE
+        true = class_of(hypothesis, box)
         if true != UNKNOWN:
             rows.append((hypothesis.probabilities, measured.tried, true, middle, is_large[label]))
     recovered = exact_recovery(truth.members, partition.labels)
@@ -228,7 +224,10 @@ def stated(samples: Samples, calibration: Calibration) -> tuple[NDArray, NDArray
 
 def write_calibration(calibration: Calibration, path: str | Path, weights_hash: str | None = None) -> None:
     """Write a calibration as JSON, with the hash of the weights that it was fitted to where that is given."""
-    values: dict[str, Any] = {key: np.round(value, 4).tolist() for key, value in calibration._asdict().items()}
+    values: dict[str, Any] = {
+        key: np.vectorize(lambda number: float(f'{number:.4g}'))(value).tolist()
+        for key, value in calibration._asdict().items()
+    }
     if weights_hash is not None:
         values[WEIGHTS] = weights_hash
     Path(path).write_text(json.dumps(values, indent=1) + '\n')

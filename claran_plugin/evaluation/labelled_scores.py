@@ -13,7 +13,6 @@ from claran_plugin.calibration import Calibration, membership_probability
 from claran_plugin.errors import InputError
 from claran_plugin.evaluation.association_scores import exact_recovery, linked_islands
 from claran_plugin.evaluation.calibrating import (
-    NO_SOURCE,
     Samples,
     Seen,
     fit,
@@ -26,7 +25,7 @@ from claran_plugin.evaluation.reliability import reliability_table
 from claran_plugin.evaluation.wrong_sources import Wrong, wrong_sources
 from claran_plugin.footprints import on_sight
 from claran_plugin.images import pixel_scale
-from claran_plugin.labelled import N_FOLDS, LabelledImage, folds_on_sky, true_sources
+from claran_plugin.labelled import N_FOLDS, NO_SOURCE, LabelledImage, MeasuredTruth, folds_on_sky
 
 LEAST_SOURCES = 20
 """Fewer true sources tell too little."""
@@ -105,7 +104,7 @@ class Examination:
 
     def add(self, image: LabelledImage) -> None:
         """Look at the next image."""
-        truth = true_sources(image)
+        truth = MeasuredTruth(image)
         components = image.components
         seen = look(image.sky, components, truth, self.associator, told=image.source >= 0)
         places = seen.samples.middle, components.xy[seen.membership.row]

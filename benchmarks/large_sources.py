@@ -8,7 +8,8 @@ lobe's flux stays in a compact hotspot; with --cores, the nucleus is a point sou
 outside the bright parts, also between the lobes. PyBDSF lists the components, with its default options or (--lotss) as
 LoTSS sets it up. A source is whole where all components on it are one source that has no other's component.
 The last rows tell how often they are one source, whatever else is in it, and how often a source and the true one
-have nine tenths of the flux of both together in common; and how reliable `Assoc_Prob` is of all sources on these
+have nine tenths of the flux of both together in common, and how many of these have the class and the number of
+components that were drawn, by the plugin and by the detector alone; and how reliable `Assoc_Prob` is of all sources on these
 images that are found at four times the beam or more, where these nine tenths make one right.
 """
 
@@ -30,7 +31,7 @@ from claran_plugin.components import from_pybdsf
 from claran_plugin.evaluation.association_scores import friends_of_friends
 from claran_plugin.evaluation.reliability import reliability_table
 from claran_plugin.footprints import FWHM
-from claran_plugin.morphology import CLASSES, Counts
+from claran_plugin.morphology import CLASSES, Counts, components_of
 from claran_plugin.radio_galaxies import draw_large_blobs, paint
 from claran_plugin.scales import BEAM_AREA
 from claran_plugin.synthetic_sky import Source, claim_bright, observe, scatter
@@ -87,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     associator = pipeline.Associator(arguments.model, arguments.weights)
     rows = []
     stated: list[tuple[float, bool]] = []
+    classes: list[list[bool]] = []
     for number in tqdm(range(arguments.sources), disable=None):
         case = cached(number, conditions, arguments.cache)
         if not case.owned.any():
@@ -96,12 +98,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         islands = np.unique(case.components['Isl_id'], return_inverse=True)[1]
         found = [is_whole(labels, case.owned) for labels in (result.labels, islands, *linked)]
         parts, strangers = pieces(result.labels, case.owned)
-        common = flux_in_common(result.labels, case).max()
+        common = flux_in_common(result.labels, case)
+        classes += classes_told(result, case.name, int(common.argmax())) if common.max() >= MOST_FLUX else []
         stated += of_large(result, case)
-        rows.append((case.times, case.name, len(set(islands[case.owned])), parts, common, *found))
+        rows.append((case.times, case.name, len(set(islands[case.owned])), parts, common.max(), *found))
         print(f'{number:4d} {case.times:5.1f} times  {case.name}  {rows[-1][2]:3d} islands  '
               f'{"whole" if found[0] else f"{parts} pieces, {strangers} strangers"}', flush=True)  # fmt: skip
     report(rows)
+    shares = [f'{share:.3f}' for share in np.reshape(classes, (-1, 4)).mean(axis=0)] if classes else []
+    print(
+        f'{len(classes)} of nine tenths: class as drawn, number of components; by the detector alone: {", ".join(shares)}'
+    )
     print(reliability_table('Assoc_Prob, found at four times the beam or more', *np.reshape(stated, (-1, 2)).T))
 
 
@@ -207,6 +214,13 @@ def flux_in_common(labels: NDArray, case: Case) -> NDArray:
     each = np.bincount(labels, flux)
     common = np.bincount(labels[case.owned], flux[case.owned], minlength=len(each))
     return common / (each + flux[case.owned].sum() - common)
+
+
+def classes_told(result: pipeline.Association, name: str, number: int) -> list[list[bool]]:
+    """Tell whether source `number` has a class and its number of components, and whether the detector alone says so."""
+    probabilities = result.partition.hypotheses[number].probabilities
+    told = str(result.sources['Morphology'][number]), CLASSES[int(np.argmax(probabilities))]
+    return [[right for one in told for right in (one == name, components_of(one) == components_of(name))]]
 
 
 def of_large(result: pipeline.Association, case: Case) -> list[tuple[float, bool]]:

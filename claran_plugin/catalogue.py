@@ -42,7 +42,7 @@ FLAG_MEANINGS: dict[MorphFlag, str] = {
     MorphFlag.LOW_PROBABILITY: 'the probability of the morphology is below 0.8',
     MorphFlag.EDGE: 'the source touches the edge of the image',
     MorphFlag.LARGER_THAN_FIELD: 'as large as the largest field of view, or larger',
-    MorphFlag.NOT_LOOKED_AT: 'isolated and unresolved, hence not shown to the detector',
+    MorphFlag.NOT_LOOKED_AT: "isolated and unresolved: not shown at the image's beam",
     MorphFlag.COUNTS_DISAGREE: 'the class and the counts on the image disagree',
     MorphFlag.BLANK_PIXELS: 'there are blank pixels within the source',
     MorphFlag.NOTHING_COUNTED: 'no emission above the threshold, nothing counted',
@@ -245,6 +245,15 @@ def check_columns(names: Iterable[str], catalogue: str = 'catalogue') -> None:
         raise InputError(
             f'{catalogue}: has columns {", ".join(clashes)} already (was it processed before?); rename them, give the '
             f'original catalogue, or replace them with --overwrite-columns'
+        )
+
+
+def refuse_sources(names: Iterable[str], catalogue: str) -> None:
+    """Raise InputError where a catalogue is a source table that was written here: its rows are no components."""
+    if {'Composite_Size', 'Box_RA', 'Box_Width'} <= set(names):
+        raise InputError(
+            f'{catalogue}: is a table of physical sources, as claran_plugin writes them (it has Composite_Size and '
+            "Box_RA); give the table of components, or the source finder's own list"
         )
 
 

@@ -20,7 +20,7 @@ from astropy.nddata import CCDData
 from astropy.table import QTable
 
 from claran_plugin.catalogue_reading import read_catalogue
-from claran_plugin.errors import InputError
+from claran_plugin.errors import InputError, InputWarning
 from claran_plugin.images import image_stem, to_plain_fits
 from claran_plugin.standard_components import component_table, standardise
 
@@ -148,7 +148,25 @@ def run_pybdsf(
             settings['beam'] = tuple(float(value) for value in beam)
         img = _process(path, name, settings)
     img.filename = name
+    _warn_of_empty_islands(img, name)
     return img
+
+
+def _warn_of_empty_islands(img: Any, name: str) -> None:
+    """Tell of islands in which PyBDSF keeps none of its Gaussians, as its lists say nothing of them."""
+    empty = [island for island in getattr(img, 'islands', []) if not island.gaul]
+    if not empty:
+        return
+    flux = [float(island.total_flux) for island in empty]
+    brightest = empty[int(np.argmax(flux))]
+    peak = float(brightest.max_value / brightest.rms)
+    warnings.warn(
+        f'{name}: PyBDSF has kept no Gaussian of {len(empty)} of its {len(img.islands)} islands; the brightest has '
+        f'{1e3 * max(flux):.3g} mJy and a peak of {peak:.3g} times the noise: their flux is in none of the tables '
+        "(PyBDSF's options flag_... say which it keeps)",
+        InputWarning,
+        stacklevel=3,
+    )
 
 
 def _process(path: Path, name: str, settings: dict[str, Any]) -> Any:

@@ -158,9 +158,16 @@ def _check_assumed(standard: QTable, xy: NDArray, inside: NDArray, sky: Sky, nam
 
 
 def _check_sizes(standard: QTable, sky: Sky, name: str) -> None:
-    """Warn where sizes seem to be deconvolved ones."""
+    """Warn where sizes seem to be deconvolved ones, or in another unit."""
     widths = standard['Maj'].to_value(u.arcsec) / pixel_scale(sky.radio) / sky.beam_pix
     known = widths[np.isfinite(widths)]
+    if len(known) and (middle := float(np.median(known))) > MOST_BEAMS:
+        warnings.warn(
+            f'{name}: its components are {middle:.3g} beams wide in the median, so that most lie on one another: is '
+            'the unit that the column states the right one?',
+            InputWarning,
+            stacklevel=4,
+        )
     narrow = int((known < NARROW_BEAMS).sum())
     if narrow > max(MOST_NARROW * len(known), 1):
         warnings.warn(

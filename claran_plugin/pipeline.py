@@ -20,7 +20,13 @@ from claran_plugin import __version__
 from claran_plugin.association import Partition
 from claran_plugin.associator import Associator, Progress, choose_fields
 from claran_plugin.calibration import calibration_hash, membership_probability
-from claran_plugin.catalogue import build_component_table, build_source_table, check_columns, with_own_names
+from claran_plugin.catalogue import (
+    build_component_table,
+    build_source_table,
+    check_columns,
+    refuse_sources,
+    with_own_names,
+)
 from claran_plugin.catalogue_writing import FRAME_CARD
 from claran_plugin.celestial import in_icrs
 from claran_plugin.components import from_pybdsf, read_catalogue, run_pybdsf, standardise, write_pybdsf_catalogue
@@ -143,6 +149,7 @@ def associate(
     near_infrared = read_infrared(infrared, radio) if infrared is not None else None
     name = name or ('catalogue' if isinstance(catalogue, Table) else str(catalogue))
     original = catalogue if isinstance(catalogue, Table) else read_catalogue(catalogue)
+    refuse_sources(original.colnames, name)
     if not overwrite_columns:
         original = with_own_names(original, name)
         check_columns(original.colnames, name)

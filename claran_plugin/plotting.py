@@ -76,8 +76,8 @@ class Layer(NamedTuple):
         Class and probability of each source.
     multiple : (s,) bool array
         Sources of several components.
-    unseen : (s,) bool array
-        Sources whose box and class are not the detector's.
+    unseen, unlooked : (s,) bool arrays
+        Sources whose box and class are not the detector's, and which of them it was not shown.
     """
 
     xy: NDArray
@@ -86,6 +86,7 @@ class Layer(NamedTuple):
     texts: list[str]
     multiple: NDArray
     unseen: NDArray
+    unlooked: NDArray
 
 
 def overlay(association: Association, path: str | Path, *, title: str = '') -> None:
@@ -115,7 +116,7 @@ def overlay(association: Association, path: str | Path, *, title: str = '') -> N
     width, height = side * min(nx / ny, 1), side * min(ny / nx, 1)
     words = _title(layer, rms.median)
     if layer.unseen[_boxed(layer)].any():
-        words += '; dotted: not detected'
+        words += "; dotted: not the detector's"
     columns = max(int(LETTERS_PER_INCH * (width + 0.2)), 12)
     titles = ['\n'.join([title, *wrap(words, columns)]).strip(), '\n'.join(wrap(INFRARED_TITLE, columns))]
     lines = max(text.count('\n') + 1 for text in titles[:panels])
@@ -151,10 +152,13 @@ def _layer(association: Association, wcs: WCS) -> Layer:
         wcs.proj_plane_pixel_area() / association.radio.wcs.proj_plane_pixel_area()
     )
     half = np.stack([sources[f'Box_{side}'].to_value(u.arcsec) for side in ('Width', 'Height')], axis=-1) / scale / 2
-    unseen = (np.asarray(sources['Morph_Flag']) & (MorphFlag.NO_DETECTION | MorphFlag.NOT_LOOKED_AT)) > 0
+    unlooked, undetected = (
+        (np.asarray(sources['Morph_Flag']) & flag) > 0 for flag in (MorphFlag.NOT_LOOKED_AT, MorphFlag.NO_DETECTION)
+    )
     texts = [f'{name} {probability:.2f}' for name, probability in sources['Morphology', 'Morph_Prob'].iterrows()]
     boxes = np.concatenate([middle - half, middle + half], axis=-1)
-    return Layer(xy.reshape(-1, 2), association.labels, boxes, texts, np.asarray(sources['Assoc']) > 1, unseen)
+    multiple = np.asarray(sources['Assoc']) > 1
+    return Layer(xy.reshape(-1, 2), association.labels, boxes, texts, multiple, unlooked | undetected, unlooked)
 
 
 def _draw_radio(axis: WCSAxes, snr: NDArray, radio: CCDData) -> None:
@@ -319,8 +323,10 @@ def _scale_bar(side_arcsec: float) -> tuple[float, str]:
 
 
 def _title(layer: Layer, rms_jy: float) -> str:
-    n_several, n_unseen = int(layer.multiple.sum()), int(layer.unseen.sum())
-    unseen = f' ({n_unseen} not detected)' if n_unseen else ''
+    n_several, n_unlooked = int(layer.multiple.sum()), int(layer.unlooked.sum())
+    parts = {'not detected': int(layer.unseen.sum()) - n_unlooked, 'isolated points, not looked at': n_unlooked}
+    told = ', '.join(f'{number} {what}' for what, number in parts.items() if number)
+    unseen = f' ({told})' if told else ''
     counts = f'{len(layer.xy)} components in {len(layer.multiple)} sources{unseen}, {n_several} of more than one'
     noise = f'{1e6 * rms_jy:.3g} µJy' if rms_jy < 0.9995e-3 else f'{1e3 * rms_jy:.3g} mJy'
     return f'{counts}; contour at {COMPONENT_SIGMA:.1f} x {noise}/beam'

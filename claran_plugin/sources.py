@@ -25,6 +25,8 @@ from claran_plugin.morphology import CLASSES, Counts
 from claran_plugin.subjects import Sky
 
 LOW_PROBABILITY = 0.8
+LEAST_LIKELY = 0.5
+"""The box of a less likely detection is not taken where nothing is counted."""
 LEAST_OVERLAP = 0.6
 """Intersection over union below which the detector's box is not that of the source it was assigned."""
 
@@ -94,12 +96,14 @@ def describe_sources(
 def box_of(hypothesis: Hypothesis, measured: Measured) -> NDArray:
     """Give a source's box: the detector's, unless it misses what was counted; without either one around the components.
 
+    Where nothing is counted, an unlikely detection, of a faint component in the box of something else, has no say.
+
     Of 136 real sources, 125 have an IoU above 0.5 with the detector's box, and 127 with the one given here.
     """
     if hypothesis.box is not None and measured.box is not None:
         overlap = float(box_iou(hypothesis.box[None], measured.box[None])[0, 0])
         return hypothesis.box if overlap > LEAST_OVERLAP else measured.box
-    if hypothesis.box is not None:
+    if hypothesis.box is not None and hypothesis.probability > LEAST_LIKELY:
         return hypothesis.box
     return measured.shape.box if measured.box is None else measured.box
 

@@ -28,6 +28,7 @@ from claran_plugin.catalogue import (
     build_component_table,
     build_source_table,
     check_columns,
+    refuse_sources,
     with_own_names,
 )
 from claran_plugin.catalogue_reading import read_catalogue
@@ -37,6 +38,13 @@ from claran_plugin.morphology import CLASSES
 from claran_plugin.standard_components import component_table, standardise
 
 __all__ = ['original']  # fixtures
+
+
+def test_a_table_of_sources_is_no_catalogue_of_components(original):
+    sources = build_source_table(standardise(read_catalogue(original)), LABELS, groups_table(3))
+    with pytest.raises(InputError, match=r'a\.fits: is a table of physical sources, .*give the table of components'):
+        refuse_sources(sources.colnames, 'a.fits')
+    refuse_sources(read_catalogue(original).colnames, 'a.fits')
 
 
 @pytest.mark.parametrize('form', ['fits', 'ascii.ecsv'])

@@ -88,6 +88,12 @@ def test_rows_after_dummies_were_written(img, tmp_path):
         img.sources.remove(dummy)
 
 
+def test_islands_without_a_gaussian_are_told_of(field):
+    with pytest.warns(InputWarning, match=r'PyBDSF has kept no Gaussian of \d+ of its \d+ islands; the brightest has'):
+        img = run_pybdsf(field, flag_maxsize_bm=1.0)
+    assert any(not island.gaul for island in img.islands)
+
+
 @pytest.mark.parametrize('kind', ['srl', 'gaul'])
 def test_empty_catalogue_has_pybdsf_s_columns(img, tmp_path, kind):
     written = write_pybdsf_catalogue(img, tmp_path / 'full.fits', kind)

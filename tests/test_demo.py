@@ -88,7 +88,7 @@ def test_demo_writes_everything_and_says_so(tmp_path, monkeypatch, capsys):
     assert main(['demo', '-o', str(tmp_path / 'demo')]) == 0
     assert sorted(path.name for path in (tmp_path / 'demo').iterdir()) == FILES
     out, err = capsys.readouterr()
-    assert err == ''
+    assert all('PyBDSF has kept no Gaussian of' in line for line in err.splitlines())
     assert all(str(tmp_path / 'demo' / name) in out for name in FILES)
     assert {'claran_plugin', 'PyBDSF', 'friends-of-friends,'} <= {line.split()[0] for line in out.splitlines() if line}
     components = fits.getdata(tmp_path / 'demo' / 'demo.components.fits')
@@ -101,7 +101,7 @@ def test_demo_writes_everything_and_says_so(tmp_path, monkeypatch, capsys):
 def test_demo_with_the_bundled_detector(tmp_path, bundled_weights, capfd):
     assert main(['demo', '-o', str(tmp_path), '--device', 'cpu', '--quiet']) == 0
     out, err = capfd.readouterr()
-    assert err == ''
+    assert all('PyBDSF has kept no Gaussian of' in line for line in err.splitlines())
     plugin, friends = row(out, 'claran_plugin'), row(out, 'friends-of-friends')
     assert plugin[1] > friends[1]  # of several islands, whole
     assert plugin[3] > 0.85 * plugin[4]  # of one, left alone

@@ -453,6 +453,13 @@ def test_sizes_without_the_beam_are_told_of(field):
         associate(field, table)
 
 
+def test_sizes_that_are_stated_in_a_wrong_unit_are_told_of(field):
+    table = catalogue_of(field)
+    table['Maj'], table['Min'] = (u.Quantity(table[name].value * 3600, u.deg) for name in ('Maj', 'Min'))
+    with pytest.warns(InputWarning, match='beams wide in the median, so that most lie on one another'):
+        associate(field, table)
+
+
 def test_islands_have_the_flux_density_of_what_lies_below_the_threshold(tmp_path):
     beam_pix = 5.0
     y, x = np.mgrid[:400, :400]

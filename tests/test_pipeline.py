@@ -189,14 +189,16 @@ def test_the_box_is_the_detector_s_unless_it_misses_what_was_counted():
     counted, listed = np.array([10.0, 20.0, 40.0, 50.0]), np.array([22.0, 32.0, 28.0, 38.0])
     shape = RadioShape(np.array([25.0, 35.0]), listed, np.array([[25.0, 35.0]]))
 
-    def box(detected, measured):
+    def box(detected, measured, probability=0.9):
         seen = Measured(Counts(1, 1), ManyCounts(np.ones(1, int), np.ones(1, int)), measured, shape)
-        return box_of(Hypothesis(frozenset([0]), 1.0, np.zeros(6), detected), seen)
+        return box_of(Hypothesis(frozenset([0]), 1.0, np.zeros(6), detected, probability), seen)
 
     near, far = counted + 2, counted + 20
     np.testing.assert_array_equal(box(near, counted), near)
     np.testing.assert_array_equal(box(far, counted), counted)
     np.testing.assert_array_equal(box(far, None), far)
+    np.testing.assert_array_equal(box(far, None, 0.1), listed)
+    np.testing.assert_array_equal(box(near, counted, 0.1), near)
     np.testing.assert_array_equal(box(None, counted), counted)
     np.testing.assert_array_equal(box(None, None), listed)
 

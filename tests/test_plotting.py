@@ -160,6 +160,17 @@ def test_the_scale_bar_fits_into_the_image(side, length, text):
     assert _scale_bar(side) == (pytest.approx(length), text)
 
 
+def test_what_was_not_looked_at_is_told_from_what_was_not_detected(radio, components, tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(WCSAxes, 'set_title', lambda self, text, **_: titles.append(' '.join(text.split())))
+    result = associate(radio, components, associator=KnownAssociator())
+    flags = np.asarray(result.sources['Morph_Flag'])
+    n_unlooked, n_undetected = (int((flags & bit > 0).sum()) for bit in (16, 1))
+    assert n_unlooked and n_undetected
+    draw(result, tmp_path / 'a.png')
+    assert f'({n_undetected} not detected, {n_unlooked} isolated points, not looked at)' in titles[0]
+
+
 def test_noise_above_a_millijansky_is_told_in_mjy(radio, tmp_path, monkeypatch):
     empty = Table(names=('RA', 'DEC', 'Total_flux'))
     titles = []

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from astropy import units as u
 from astropy.table import QTable
 
 from claran_plugin import pipeline
@@ -123,5 +124,7 @@ def _finish(result: Association, sources: QTable, paths: Sequence[Path], args: a
     print(f'sources                 {len(sources):6d}')
     print(f'of several components   {int((sources["Assoc"] > 1).sum()):6d}')
     if left_out := len(result.sources) - len(sources):
+        brightest = result.sources['Total_flux'][(result.sources['Morph_Flag'] & MorphFlag.NO_DETECTION) > 0].max()
         print(f'not detected, left out  {left_out:6d}')
+        print(f'the brightest of these  {brightest.to_value(u.mJy):10.3g} mJy')
     log.files(paths)

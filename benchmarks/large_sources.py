@@ -9,8 +9,8 @@ outside the bright parts, also between the lobes. PyBDSF lists the components, w
 LoTSS sets it up. A source is whole where all components on it are one source that has no other's component.
 The last rows tell how often they are one source, whatever else is in it, and how often a source and the true one
 have nine tenths of the flux of both together in common, and how many of these have the class and the number of
-components that were drawn, by the plugin and by the detector alone; and how reliable `Assoc_Prob` is of all sources on these
-images that are found at four times the beam or more, where these nine tenths make one right.
+components that were drawn, by the plugin and by the detector alone; and how reliable `Assoc_Prob` is of all sources on
+these images that are found at four times the beam or more, where these nine tenths make one right.
 """
 
 import argparse
@@ -105,10 +105,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f'{number:4d} {case.times:5.1f} times  {case.name}  {rows[-1][2]:3d} islands  '
               f'{"whole" if found[0] else f"{parts} pieces, {strangers} strangers"}', flush=True)  # fmt: skip
     report(rows)
-    shares = [f'{share:.3f}' for share in np.reshape(classes, (-1, 4)).mean(axis=0)] if classes else []
-    print(
-        f'{len(classes)} of nine tenths: class as drawn, number of components; by the detector alone: {", ".join(shares)}'
-    )
+    if classes:
+        own, parts, detected, detected_parts = np.mean(classes, axis=0)
+        print(f'of the {len(classes)} to nine tenths: class as drawn {own:.3f}, its number of components {parts:.3f}; ')
+        print(f'by the detector alone {detected:.3f}, {detected_parts:.3f}')
     print(reliability_table('Assoc_Prob, found at four times the beam or more', *np.reshape(stated, (-1, 2)).T))
 
 

@@ -34,6 +34,9 @@ class Calibration(NamedTuple):
         The same for what was found on far coarser skies (`hypotheses.FAR_COARSER`). By default as fitted to simulated
         sources of 2 to 8 fields of view: a component belongs to its source where that has nine tenths of its flux in
         common with the true one.
+    large_counts : float
+        Power that the likelihood of counts is raised to there: lobes of many beams are not counted as surely as small
+        ones. By default as fitted to 30 such sources.
     unseen : float
         Probability of the counted class for a source that was looked at but not detected.
     isolated : float
@@ -49,6 +52,7 @@ class Calibration(NamedTuple):
     membership: tuple[float, float] = (1.0, 0.0)
     large_existence: tuple[float, float] = (0.14, 0.27)
     large_membership: tuple[float, float] = (0.19, 0.02)
+    large_counts: float = 0.3
     unseen: float = 0.3
     isolated: float = 0.95
 
@@ -124,9 +128,10 @@ def class_probabilities(
     total = np.clip(detected.sum(axis=-1, keepdims=True), 1e-4, 1 - 1e-4)
     shape = np.maximum(detected / total, 1e-4) ** calibration.sharpness
     each = count_likelihood(ManyCounts(np.atleast_1d(counts.components), np.atleast_1d(counts.peaks)), calibration)
-    shape = shape * np.exp(np.log(each).mean(axis=-2))
+    is_large = np.expand_dims(is_large, -1)
+    shape = shape * np.exp(np.log(each).mean(axis=-2) * np.where(is_large, calibration.large_counts, 1.0))
     lines = calibration.existence, calibration.large_existence
-    exists = _by_size(np.log(total / (1 - total)), np.expand_dims(is_large, -1), *lines)
+    exists = _by_size(np.log(total / (1 - total)), is_large, *lines)
     return exists * shape / shape.sum(axis=-1, keepdims=True)
 
 

@@ -132,7 +132,7 @@ def test_several_counts_have_a_say_each(values, one, other, calibration):
 @settings(deadline=None)
 @given(detected(), counts, calibrations)
 def test_large_sources_are_calibrated_apart(values, counted, calibration):
-    calibration = calibration._replace(large_existence=(0.3, -0.1), large_membership=(0.2, 0.4))
+    calibration = calibration._replace(large_existence=(0.3, -0.1), large_membership=(0.2, 0.4), large_counts=1.0)
     total = np.clip(values.sum(), 1e-4, 1 - 1e-4)
     own, large = (class_probabilities(values, counted, calibration, is_large) for is_large in (False, True))
     np.testing.assert_allclose(own / own.sum(), large / large.sum())
@@ -141,6 +141,10 @@ def test_large_sources_are_calibrated_apart(values, counted, calibration):
         np.stack([values] * 2), ManyCounts(*np.array([[counted] * 2]).T), calibration, np.array([False, True])
     )
     np.testing.assert_allclose(both, [own, large])
+    less = class_probabilities(values, counted, calibration._replace(large_counts=0.3), True)
+    assert less.sum() == pytest.approx(large.sum())
+    spread = np.log(count_likelihood(counted, calibration))
+    np.testing.assert_allclose(np.ptp(np.log(large / less) - 0.7 * spread), 0, atol=1e-6)
     stated = membership_probability([2.0, 2.0], [True, False], calibration)
     a, b = calibration.membership
     np.testing.assert_allclose(stated, [1 / (1 + np.exp(-0.8)), 1 / (1 + np.exp(-2 * a - b))])

@@ -162,9 +162,9 @@ def fit(
     Parameters
     ----------
     samples : Samples
+        Those that were found on far coarser skies are left out: for these the parameters stay those of `start`.
     margin, right : (m,) arrays
-        Of components of true sources, see `Membership`; without those of sources that were found on far coarser skies,
-        for which the parameters stay those of `start`.
+        Of components of true sources, see `Membership`, without those of such sources.
     start : Calibration, optional
         Where the fit begins; by default at neutral values.
     hold : float
@@ -174,6 +174,7 @@ def fit(
         The same for the line of the components, whose number is another one; by default `hold`.
     """
     start = start or NEUTRAL
+    samples = samples.where(~samples.is_large)
     beginning = _unbounded(start)
     result = minimize(
         lambda x: loss(samples, _bounded(x, start)) + hold * np.sum((x - beginning) ** 2), beginning, method='Powell',

@@ -22,6 +22,7 @@ from claran_plugin.claimed import SPLIT_PENALTY
 from claran_plugin.claims import CERTAIN, log_odds
 from claran_plugin.counting_window import NOISE_TRIED
 from claran_plugin.errors import InputError
+from claran_plugin.hypotheses import FAR_COARSER
 from claran_plugin.images import pixel_scale
 from claran_plugin.morphology import CLASSES
 from claran_plugin.pipeline import Association
@@ -152,6 +153,7 @@ def explain(folder: str | Path, source: str, image: str | None = None) -> str:
         f'{row["Source_Name"]}: {_rows(mine)} of the component table (from 0)',
         f'Morphology: {row["Morphology"]} {float(row["Morph_Prob"]):.2f} (all: {", ".join(others)}); '
         f'{_number(row["N_Components"], "component")} and {_number(row["N_Peaks"], "peak")} counted on the image'
+        + (f' at {sets["Scale"][own]} times its beam' if sets['Scale'][own] >= FAR_COARSER else '')
         + _told_otherwise(str(sets['Counted'][own]).split()),
         f'Why one source: {_told(sets[own])}.',
     ]

@@ -1,11 +1,13 @@
 """``claran explain``: the evidence beside the tables, and what is told of it."""
 
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 from small_field import write_field
 
@@ -79,6 +81,18 @@ def test_counts_with_other_noise_are_told_where_they_differ(output):
     assert _told_otherwise(['1C_2P'] * 3) == ''
     assert _told_otherwise(['1C_2P', '1C_3P', '1C_2P']) == ' (1C_3P with 3% less noise)'
     assert _told_otherwise(['1C_2P', '1C_2P', '1C_1P']) == ' (1C_1P with 3% more noise)'
+
+
+def test_the_beam_at_which_a_giant_is_counted_is_told(output, tmp_path_factory):
+    sources, *_ = tables(output)
+    double = sources[sources['Assoc'] == 2][0]
+    copy = shutil.copytree(output, tmp_path_factory.mktemp('copy') / 'giant')
+    (path,) = copy.glob('*.evidence.fits')
+    with fits.open(path, mode='update') as hdus:
+        data = hdus['SETS'].data
+        data['Scale'][data['Assoc_id'] == double['Assoc_id']] = 8
+    assert 'counted on the image at 8 times its beam' in explain(copy, double['Source_Name'])
+    assert 'times its beam' not in explain(output, double['Source_Name'])
 
 
 def test_the_command_prints_it(output, capsys):

@@ -31,8 +31,9 @@ from claran_plugin.evaluation.calibrating import (
 )
 from claran_plugin.evaluation.reliability import draw_reliability, reliability_table
 from claran_plugin.footprints import on_image
-from claran_plugin.labelled import N_FOLDS, NO_SOURCE, Truth
+from claran_plugin.labelled import N_FOLDS
 from claran_plugin.subjects import Sky
+from claran_plugin.truth import NO_SOURCE, Truth
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,7 +1,6 @@
 """Images whose sources somebody knows: a catalogue of components with a column that says which belong together."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,18 +8,15 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from claran_plugin.boxes import box_iou
 from claran_plugin.catalogue_columns import text_values
 from claran_plugin.celestial import in_icrs, to_sky
 from claran_plugin.claimed import Components, members_of
 from claran_plugin.components import read_catalogue, standardise
 from claran_plugin.errors import InputError
 from claran_plugin.footprints import on_image, on_sight
-from claran_plugin.hypotheses import Hypothesis
 from claran_plugin.images import read_image
 from claran_plugin.infrared_images import read_infrared
-from claran_plugin.measuring import Measured, Measuring
-from claran_plugin.morphology import CLASSES, class_name
+from claran_plugin.morphology import CLASSES
 from claran_plugin.subjects import Sky
 from claran_plugin.survey.listing import Pointing
 
@@ -28,80 +24,12 @@ SOURCE_COLUMN = 'Source_Name'
 """Says which components are one source, in what `claran associate` writes and in LoTSS's component lists."""
 UNKNOWN = -1
 """Class number of a true source of none of the six classes."""
-NO_SOURCE = len(CLASSES)
-"""Class number of a detection that is no true source."""
-LEAST_IOU = 0.5
-"""Intersection over union above which a box is a true source's."""
 N_FOLDS = 5
 CELL_BEAMS = (200.0, 140.0, 100.0, 70.0, 50.0)
 """How wide the cells are that are dealt into folds: a packed cut-out is 50 beams wide."""
 BELOW_0 = re.compile(r'-\d+(\.\d*)?')
 UNTOLD = ('', '-', 'nan', 'none', '--')
 """Text of a component whose source is not known; so are blank values and numbers below 0."""
-
-
-class Truth(NamedTuple):
-    """The true sources of an image.
-
-    Attributes
-    ----------
-    members : list of t lists of int
-        Rows of the component table that make up each; none empty, none shared.
-    boxes : (t, 4) array
-        ClaRAN's boxes (`morphology.source_box`), xyxy in pixels.
-    classes : (t,) int array
-        Class numbers, `UNKNOWN` for another one.
-    """
-
-    members: list[list[int]]
-    boxes: NDArray
-    classes: NDArray
-
-    def classes_on(self, skies: Mapping[int, Sky]) -> 'ClassOf':
-        """Give what tells the true class of a detection: that of the source whose box its own is most like."""
-        return lambda hypothesis, box: class_of_box(box, self.boxes, self.classes)
-
-
-class MeasuredTruth:
-    """The true sources of an image, measured as a detection is that they are compared with.
-
-    That is on the sky on which it was found, and, as the catalogue may lack a lobe, with the emission in its box that
-    no component stands for. Where nothing is counted, a source of one component is 1C_1P, and what any other is stays
-    unknown.
-
-    Parameters
-    ----------
-    image : LabelledImage
-    """
-
-    def __init__(self, image: 'LabelledImage') -> None:
-        self._image = image
-        self.members = image.members
-
-    def classes_on(self, skies: Mapping[int, Sky]) -> 'ClassOf':
-        """Give what tells the true class of a detection, on one of some skies."""
-        image = self._image
-        measuring = _measuring(image, skies)
-
-        def class_of(hypothesis: Hypothesis, box: NDArray) -> int:
-            numbers = np.unique(image.source[sorted(hypothesis.members)])
-            seen = [measuring.source(number, hypothesis.box, hypothesis.scale) for number in numbers[numbers >= 0]]
-            boxes, classes = _told_by(seen, [len(self.members[number]) for number in numbers[numbers >= 0]])
-            given = image.given[numbers[numbers >= 0]] if image.classified else classes
-            return class_of_box(box, boxes, given)
-
-        return class_of
-
-
-ClassOf = Callable[[Hypothesis, NDArray], int]
-"""Gives the true class number of a detection with some box (4,): `NO_SOURCE` where it is none, `UNKNOWN` for one that
-is none of the six."""
-
-
-def class_of_box(box: NDArray, boxes: NDArray, classes: NDArray) -> int:
-    """Give the class (of t) of the source whose box (of (t, 4)) is most like one, `NO_SOURCE` where none is."""
-    overlap = box_iou(box[None], boxes)[0]
-    return int(classes[overlap.argmax()]) if overlap.max(initial=0) > LEAST_IOU else NO_SOURCE
 
 
 class LabelledImage(NamedTuple):
@@ -187,36 +115,6 @@ def read_labelled(
     if class_column is not None:
         given = _classes(text_values(table[_column(table, class_column, path, '--classes')]), source, values, path)
     return LabelledImage(pointing.name, sky, components, source, values.tolist(), given, class_column is not None)
-
-
-def true_sources(image: LabelledImage) -> Truth:
-    """Measure the true sources of an image at its own beam.
-
-    Where nothing is counted, a source of one component is 1C_1P, and what any other is stays unknown.
-    """
-    members = image.members
-    measuring = _measuring(image, {1: image.sky})
-    seen = [measuring.source(number) for number in range(len(members))]
-    boxes, classes = _told_by(seen, [len(rows) for rows in members])
-    return Truth(members, boxes, image.given if image.classified else classes)
-
-
-def _measuring(image: LabelledImage, skies: Mapping[int, Sky]) -> Measuring:
-    """Give what measures the true sources; a component whose source is not told has the emission around it."""
-    labels = np.where(image.source < 0, len(image.names) + np.arange(len(image.source)), image.source)
-    return Measuring(skies, image.components, labels)
-
-
-def _told_by(seen: Sequence[Measured], n_components: Sequence[int]) -> tuple[NDArray, NDArray]:
-    """Give the boxes (t, 4) and classes (t,) of measured sources of so many components."""
-    boxes, classes = [], []
-    for measured, number in zip(seen, n_components, strict=True):
-        boxes.append(measured.shape.box if measured.box is None else measured.box)
-        name = class_name(*measured.counts)
-        if measured.box is None and number == 1:
-            name = CLASSES[0]
-        classes.append(CLASSES.index(name) if name else UNKNOWN)
-    return np.array(boxes, float).reshape(-1, 4), np.array(classes, int)
 
 
 def folds_on_sky(positions: SkyCoord, beam_arcsec: float) -> NDArray:

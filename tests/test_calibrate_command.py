@@ -32,10 +32,11 @@ from claran_plugin.evaluation.reliability import draw_reliability, fit_line, rel
 from claran_plugin.evaluation.wrong_sources import wrong_table
 from claran_plugin.footprints import island_components
 from claran_plugin.images import read_image
-from claran_plugin.labelled import NO_SOURCE, MeasuredTruth, read_labelled, true_sources
+from claran_plugin.labelled import read_labelled
 from claran_plugin.morphology import CLASSES, ManyCounts
 from claran_plugin.subjects import Sky
 from claran_plugin.survey.listing import Pointing, read_list
+from claran_plugin.truth import NO_SOURCE, MeasuredTruth, true_sources
 
 
 class SeesDoubles(KnownAssociator):

@@ -198,9 +198,11 @@ def test_detect_writes_what_was_detected(field, tmp_path, known_grouping, capsys
     titles = []
     monkeypatch.setattr(WCSAxes, 'set_title', lambda axis, text, **_: titles.append(text))
     assert main(['detect', field.image, '-o', str(tmp_path)]) == 0
-    told = dict(re.findall(r'^(\S.*\S) +(\d+)$', capsys.readouterr().out, re.MULTILINE))
+    out = capsys.readouterr().out
+    told = dict(re.findall(r'^(\S.*\S) +(\d+)$', out, re.MULTILINE))
     assert told['sources'] == '1'
     assert int(told['not detected, left out']) == int(told['components']) - 2 > 0
+    assert 20 < float(re.search(r'the brightest of these +([\d.]+) mJy', out).group(1)) < 40  # of 30 mJy
     (title,) = titles
     assert f'({told["not detected, left out"]} not detected)' in title
     assert names(tmp_path) == ['field.detections.fits', 'field.png']

@@ -6,8 +6,10 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packed_subjects import labelled
+from small_field import PIXEL_DEG, write_field
 
 from claran_plugin.datasets.rgz_labels import fold_numbers, subject_position
+from claran_plugin.datasets.training_data import fr_galaxies
 from claran_plugin.labelled import N_FOLDS
 
 __all__ = ['labelled']  # fixtures
@@ -44,3 +46,18 @@ def test_overlapping_real_subjects_share_a_fold(labelled):
     near = sky[:, None].separation(sky[None]) < 5 * u.arcmin
     assert (fold[:, None] == fold[None])[near].all()
     assert np.bincount(fold, minlength=N_FOLDS).min() >= 15
+
+
+def test_a_galaxy_has_the_fold_of_the_nearest_subject_and_is_kept_from_others_nearby(tmp_path):
+    place = SkyCoord(150, 30, unit='deg')
+    write_field(
+        tmp_path / '100_150.000+30.000_0.1_0050.fits',
+        components=np.array([[128.0, 128, 0.02, 1], [136, 128, 0.02, 1]]),
+        header=dict(CDELT1=-PIXEL_DEG, CDELT2=PIXEL_DEG),
+    )
+    away = [9.8, 0.3, 30.0] * u.arcmin
+    held_out = place.directional_offset_by([180, 0, 90] * u.deg, away)
+    (subject,) = fr_galaxies(tmp_path, held_out, np.array([2, 1, 4]))
+    assert (subject.fold, subject.near) == (1, (2,))
+    (subject,) = fr_galaxies(tmp_path, held_out[2:], np.array([4]))
+    assert (subject.fold, subject.near) == (-1, ())

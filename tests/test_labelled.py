@@ -15,10 +15,11 @@ from claran_plugin.datasets.own_labels import own_subjects
 from claran_plugin.datasets.packed_subjects import WIDE, pack
 from claran_plugin.errors import InputError
 from claran_plugin.fusion import infrared_grey
-from claran_plugin.labelled import UNKNOWN, folds_on_sky, read_labelled, true_sources
+from claran_plugin.labelled import UNKNOWN, folds_on_sky, read_labelled
 from claran_plugin.morphology import CLASSES
 from claran_plugin.subjects import resample
 from claran_plugin.survey.listing import read_list
+from claran_plugin.truth import true_sources
 
 DOUBLES = [k for k in range(25) if k % 2 == 0]
 

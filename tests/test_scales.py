@@ -264,6 +264,24 @@ def test_a_source_larger_than_a_field_comes_back_whole():
     assert source['Morphology'] == '2C_2P'
 
 
+class SeesGiant(SeesLarge):
+    """Sees it at four times the beam only."""
+
+    def look(self, sky, centres, progress=None):
+        return super().look(sky, centres if sky.radio.shape[0] == 100 else centres[:0], progress)
+
+
+def test_a_giant_is_counted_at_the_beam_at_which_it_was_found():
+    sky = sky_of((90, 200, 9, 12), (310, 200, 9, 12))
+    result = associate(sky.radio, island_components(sky), associator=SeesGiant())
+    number = int(result.partition.hypotheses.scale.argmax())
+    assert result.partition.hypotheses.scale[number] == 4
+    source = result.sources[number]
+    assert (source['N_Components'], source['N_Peaks'], source['Morphology']) == (2, 2, '2C_2P')
+    at_the_image_s = Measuring({1: sky}, found_in(sky), result.labels).source(number)
+    assert at_the_image_s.counts.components + at_the_image_s.counts.peaks > 8
+
+
 def test_a_long_strip_has_coarser_skies_too():
     sky = sky_of((300, 20, 50, 1), size=600)
     strip = CCDData(sky.radio.data[:37], unit='Jy / beam', wcs=sky.radio.wcs, meta=sky.radio.meta)

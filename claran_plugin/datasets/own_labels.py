@@ -17,10 +17,11 @@ from claran_plugin.datasets.packed_subjects import WIDE, PackedSubject, about_mi
 from claran_plugin.fusion import GREY_PERCENTILES
 from claran_plugin.grids import to_coarser
 from claran_plugin.images import pixel_scale
-from claran_plugin.labelled import UNKNOWN, LabelledImage, folds_on_sky, true_sources
+from claran_plugin.labelled import UNKNOWN, LabelledImage, folds_on_sky
 from claran_plugin.morphology import CLASSES, class_name, component_labels, count, source_box
 from claran_plugin.scales import coarser
 from claran_plugin.subjects import PIXELS_PER_BEAM, Sky, resample
+from claran_plugin.truth import true_sources
 
 LARGEST_SIDE = 1.2
 """A source larger than so many sides of a field of view is ignored there: no field shows it."""

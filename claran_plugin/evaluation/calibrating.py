@@ -16,11 +16,12 @@ from claran_plugin.counting_window import NOISE_TRIED
 from claran_plugin.evaluation.association_scores import exact_recovery
 from claran_plugin.evaluation.reliability import LIGHT, fit_line
 from claran_plugin.footprints import on_sight
-from claran_plugin.labelled import UNKNOWN, MeasuredTruth, Truth
+from claran_plugin.labelled import UNKNOWN
 from claran_plugin.measuring import Measuring
 from claran_plugin.morphology import CLASSES, ManyCounts
 from claran_plugin.sources import box_of
 from claran_plugin.subjects import Sky
+from claran_plugin.truth import MeasuredTruth, Truth
 
 
 class Samples(NamedTuple):
@@ -225,10 +226,12 @@ def stated(samples: Samples, calibration: Calibration) -> tuple[NDArray, NDArray
 
 def write_calibration(calibration: Calibration, path: str | Path, weights_hash: str | None = None) -> None:
     """Write a calibration as JSON, with the hash of the weights that it was fitted to where that is given."""
-    values: dict[str, Any] = {
-        key: np.vectorize(lambda number: float(f'{number:.4g}'))(value).tolist()
-        for key, value in calibration._asdict().items()
-    }
+    values: dict[str, Any] = {key: _rounded(value) for key, value in calibration._asdict().items()}
     if weights_hash is not None:
         values[WEIGHTS] = weights_hash
     Path(path).write_text(json.dumps(values, indent=1) + '\n')
+
+
+def _rounded(value: float | tuple[float, ...]) -> float | list[float]:
+    """Round to four digits that count: a probability near zero must not become zero."""
+    return [float(f'{each:.4g}') for each in value] if isinstance(value, tuple) else float(f'{value:.4g}')

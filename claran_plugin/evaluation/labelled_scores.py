@@ -25,7 +25,8 @@ from claran_plugin.evaluation.reliability import reliability_table
 from claran_plugin.evaluation.wrong_sources import Wrong, wrong_sources
 from claran_plugin.footprints import on_sight
 from claran_plugin.images import pixel_scale
-from claran_plugin.labelled import N_FOLDS, NO_SOURCE, LabelledImage, MeasuredTruth, folds_on_sky
+from claran_plugin.labelled import N_FOLDS, LabelledImage, folds_on_sky
+from claran_plugin.truth import NO_SOURCE, MeasuredTruth
 
 LEAST_SOURCES = 20
 """Fewer true sources tell too little."""
